@@ -1,0 +1,315 @@
+"""The dataset card: roles, contexts, representations, licence and provenance, as ``card.toml`` states them."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from explorer.errors import InputError, shown, unknown_name
+from explorer.screen import KINDS, Context, Kind, Roles
+
+CARD_FILE = "card.toml"
+# Names of datasets, contexts and representations travel in links and file names.
+NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,79}")
+
+_TOP = (
+    "title", "license", "citation", "description", "provenance", "relationships", "roles", "contexts",
+    "representations", "defaults", "examples", "layouts",
+)  # fmt: skip
+_ROLES = ("perturbation", "control", "keep_controls", "batch", "guide", "group", "replicates")
+_CONTEXT = ("rows", "cell_system", "perturbation_type", "technique", "outcome", "time", "features")
+_REPRESENTATION = ("kind", "source", "description", "trained", "seed_of", "of")
+_DEFAULTS = ("context", "query", "left", "right", "align", "k")
+_EXAMPLE = ("query", "context", "text")
+_KNOWLEDGE_TOP = ("kind", "title", "license", "description", "provenance", "relationships", "gene_sets")
+_KNOWLEDGE = ("file", "license", "citation", "description", "url")
+
+
+@dataclass(frozen=True, slots=True)
+class ContextCard:
+    """One context: its conditions, the file of its rows relative to the card, and what its features are."""
+
+    context: Context
+    rows: str
+    features: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RepresentationCard:
+    """One representation: its kind and where its rows are; ``{context}`` in `source` is filled in."""
+
+    name: str
+    kind: Kind
+    source: str
+    description: str = ""
+    trained: str = ""
+    seed_of: str | None = None
+    of: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A query worth looking at, and why; an illustration, not evidence."""
+
+    query: str
+    context: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """All that a dataset says about itself.
+
+    Attributes
+    ----------
+    title, license, citation, description, provenance
+        Text for people; provenance says how the files were made.
+    roles
+        Which column plays which part.
+    contexts, representations
+        By name, in the card's order.
+    relationships
+        Name of a folder beside the dataset's that holds known relationships, if any.
+    layouts
+        File of 2-D layouts made ahead, if any.
+    defaults, examples
+        What to show first.
+    """
+
+    title: str
+    license: str
+    citation: str
+    roles: Roles
+    contexts: Mapping[str, ContextCard]
+    representations: Mapping[str, RepresentationCard]
+    description: str = ""
+    provenance: str = ""
+    relationships: str | None = None
+    layouts: str | None = None
+    defaults: Mapping[str, str] | None = None
+    examples: tuple[Example, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class KnowledgeSource:
+    """One file of known pairs or gene sets, with its licence."""
+
+    name: str
+    file: str
+    license: str
+    citation: str
+
+
+@dataclass(frozen=True, slots=True)
+class KnowledgeCard:
+    """What a folder of known relationships and gene sets offers."""
+
+    title: str
+    description: str
+    relationships: tuple[KnowledgeSource, ...]
+    gene_sets: tuple[KnowledgeSource, ...]
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises
+    ------
+    InputError
+        When it is missing, unreadable or not TOML; the message gives the line.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        message = f"can't read {path.name!r} in {path.parent.name!r}: {error.strerror or error}"
+        raise InputError(message) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        message = f"{path.name!r} in {path.parent.name!r} is not valid TOML: {str(error).splitlines()[0]}"
+        raise InputError(message) from error
+
+
+def is_knowledge(folder: Path) -> bool:
+    """Whether a folder's card declares known relationships rather than a dataset."""
+    return read_toml(folder / CARD_FILE).get("kind") == "relationships"
+
+
+def read_card(folder: Path) -> Card:
+    """Read and check the card of a dataset folder.
+
+    Raises
+    ------
+    InputError
+        When the card is missing or not TOML, lacks a table, or has an unknown key (the nearest is named).
+    """
+    table = _Table(read_toml(folder / CARD_FILE), f"{folder.name}/{CARD_FILE}")
+    table.allow(_TOP)
+    contexts = table.tables("contexts", _CONTEXT)
+    representations = table.tables("representations", _REPRESENTATION)
+    defaults = table.table("defaults", _DEFAULTS)
+    return Card(
+        title=table.text("title", required=True),
+        license=table.text("license", required=True),
+        citation=table.text("citation", required=True),
+        description=table.text("description"),
+        provenance=table.text("provenance"),
+        roles=_roles(table.table("roles", _ROLES, required=True)),
+        contexts={name: _context(name, entry) for name, entry in contexts.items()},
+        representations={name: _representation(name, entry) for name, entry in representations.items()},
+        relationships=table.text("relationships") or None,
+        layouts=table.text("layouts") or None,
+        defaults={key: str(value) for key, value in defaults.values.items()},
+        examples=tuple(
+            Example(entry.text("query", required=True), entry.text("context"), entry.text("text"))
+            for entry in table.list_of_tables("examples", _EXAMPLE)
+        ),
+    )
+
+
+def read_knowledge_card(folder: Path) -> KnowledgeCard:
+    """Read and check the card of a folder of known relationships.
+
+    Raises
+    ------
+    InputError
+        When the card can't be used; the message says why.
+    """
+    table = _Table(read_toml(folder / CARD_FILE), f"{folder.name}/{CARD_FILE}")
+    table.allow(_KNOWLEDGE_TOP)
+
+    def sources(key: str) -> tuple[KnowledgeSource, ...]:
+        return tuple(
+            KnowledgeSource(
+                name=name,
+                file=entry.text("file", required=True),
+                license=entry.text("license", required=True),
+                citation=entry.text("citation", required=True),
+            )
+            for name, entry in table.tables(key, _KNOWLEDGE, required=False).items()
+        )
+
+    return KnowledgeCard(
+        title=table.text("title", required=True),
+        description=table.text("description"),
+        relationships=sources("relationships"),
+        gene_sets=sources("gene_sets"),
+    )
+
+
+def _roles(table: _Table) -> Roles:
+    control = table.values.get("control", ())
+    column = None
+    if isinstance(control, dict):
+        entry = _Table(control, f"{table.where} control")
+        entry.allow(("column",))
+        column, control = entry.text("column", required=True), ()
+    labels = (control,) if isinstance(control, str) else tuple(str(label) for label in control)
+    group = table.values.get("group", ())
+    return Roles(
+        perturbation=table.text("perturbation", required=True),
+        control=labels,
+        control_column=column,
+        keep_controls=table.flag("keep_controls"),
+        batch=table.text("batch") or None,
+        guide=table.text("guide") or None,
+        group=(group,) if isinstance(group, str) else tuple(str(name) for name in group),
+        replicates=table.flag("replicates"),
+    )
+
+
+def _context(name: str, table: _Table) -> ContextCard:
+    stated = {key: table.text(key) for key in Context.__dataclass_fields__ if key != "name"}
+    return ContextCard(
+        context=Context(name, **{key: value for key, value in stated.items() if value}),
+        rows=table.text("rows", required=True),
+        features=table.text("features"),
+    )
+
+
+def _representation(name: str, table: _Table) -> RepresentationCard:
+    kind = table.text("kind", required=True)
+    if kind not in KINDS:
+        msg = f"{table.where}: {unknown_name('kind', kind, KINDS)}"
+        raise InputError(msg)
+    return RepresentationCard(
+        name=name,
+        kind=kind,
+        source=table.text("source", required=True),
+        description=table.text("description"),
+        trained=table.text("trained"),
+        seed_of=table.text("seed_of") or None,
+        of=table.text("of") or None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """One TOML table that knows where it stands, so that every error can say so."""
+
+    values: dict[str, Any]
+    where: str
+
+    def allow(self, keys: Iterable[str]) -> None:
+        for key in self.values:
+            if key not in keys:
+                msg = f"{self.where}: {unknown_name('key', key, keys)}"
+                raise InputError(msg)
+
+    def text(self, key: str, *, required: bool = False) -> str:
+        value = self.values.get(key, "")
+        if not isinstance(value, str):
+            message = f"{self.where}: {key!r} is {shown(value)}, expected text in quotes"
+            raise InputError(message)
+        if required and not value.strip():
+            msg = f'{self.where}: {key!r} is missing; add {key} = "…"'
+            raise InputError(msg)
+        return value
+
+    def flag(self, key: str) -> bool:
+        value = self.values.get(key, False)
+        if not isinstance(value, bool):
+            msg = f"{self.where}: {key!r} is {shown(value)}, expected true or false"
+            raise InputError(msg)
+        return value
+
+    def table(self, key: str, keys: Iterable[str], *, required: bool = False) -> _Table:
+        value = self.values.get(key, {})
+        if not isinstance(value, dict) or (required and not value):
+            msg = f"{self.where}: the table [{key}] is missing"
+            raise InputError(msg)
+        entry = _Table(value, f"{self.where} [{key}]")
+        entry.allow(keys)
+        return entry
+
+    def tables(self, key: str, keys: Iterable[str], *, required: bool = True) -> dict[str, _Table]:
+        outer = self.values.get(key, {})
+        if not isinstance(outer, dict) or (required and not outer):
+            msg = f"{self.where}: name at least one [{key}.NAME]"
+            raise InputError(msg)
+        inner = {}
+        for name, value in outer.items():
+            if not NAME_PATTERN.fullmatch(name):
+                message = (
+                    f"{self.where}: the name {shown(name)} under [{key}] can't be used: "
+                    "letters, digits, space, . _ + - only, 80 at most"
+                )
+                raise InputError(message)
+            if not isinstance(value, dict):
+                msg = f"{self.where}: [{key}.{name}] is not a table"
+                raise InputError(msg)
+            inner[name] = _Table(value, f"{self.where} [{key}.{name}]")
+            inner[name].allow(keys)
+        return inner
+
+    def list_of_tables(self, key: str, keys: Iterable[str]) -> list[_Table]:
+        value = self.values.get(key, [])
+        if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
+            msg = f"{self.where}: write each of {key!r} as [[{key}]]"
+            raise InputError(msg)
+        entries = [_Table(entry, f"{self.where} [[{key}]]") for entry in value]
+        for entry in entries:
+            entry.allow(keys)
+        return entries

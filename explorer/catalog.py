@@ -1,0 +1,176 @@
+"""The datasets on offer and nothing outside them; each is read once a process, and shared read-only."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from explorer.aggregate import PerturbationMap, build_map
+from explorer.card import CARD_FILE, NAME_PATTERN, is_knowledge
+from explorer.compare import OverlapDistribution, overlap_distribution
+from explorer.errors import InputError, unknown_name
+from explorer.layout import Layout, cached_umap, pca_layout
+from explorer.load import Dataset, knowledge_beside, load_dataset, load_layout, load_screen
+from explorer.relationships import Knowledge
+from explorer.screen import Screen
+
+T = TypeVar("T")
+
+MOST_KEPT = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """The datasets that may be opened, by name.
+
+    Attributes
+    ----------
+    datasets
+        Those that can be used.
+    problems
+        One sentence for each folder that has a card and can't be used.
+    """
+
+    datasets: Mapping[str, Dataset]
+    problems: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the datasets."""
+        return tuple(self.datasets)
+
+    def dataset(self, name: str) -> Dataset:
+        """Look a dataset up.
+
+        Raises
+        ------
+        InputError
+            When it is not in the catalog, or can't be used.
+        """
+        if name in self.problems:
+            raise InputError(self.problems[name])
+        if name not in self.datasets:
+            msg = "dataset"
+            raise unknown_name(msg, name, self.datasets)
+        return self.datasets[name]
+
+
+def open_catalog(path: str | Path) -> Catalog:
+    """List the datasets below a folder; a dataset folder or a single file is a catalog of one.
+
+    Only folders directly below, with a plain name and a card, count; links that lead out do not.
+
+    Raises
+    ------
+    InputError
+        When there is no usable dataset.
+    """
+    root = Path(path)
+    if root.is_dir() and not (root / CARD_FILE).is_file() and root.suffix != ".zarr":
+        datasets, problems = {}, {}
+        for folder in sorted(root.iterdir()):
+            inside = folder.resolve().parent == root.resolve()
+            if not (inside and NAME_PATTERN.fullmatch(folder.name) and (folder / CARD_FILE).is_file()):
+                continue
+            try:
+                if not is_knowledge(folder):
+                    datasets[folder.name] = load_dataset(folder)
+            except InputError as error:
+                problems[folder.name] = str(error)
+        if not datasets:
+            first = next(iter(problems.values()), f"no folder with a {CARD_FILE} in it")
+            message = f"no usable dataset in {root.name!r}: {first}"
+            raise InputError(message)
+        return Catalog(datasets, problems)
+    dataset = load_dataset(root)
+    return Catalog({dataset.name: dataset})
+
+
+class _Shared:
+    """Values made once a process, whoever asks first; the oldest leave when there are many."""
+
+    def __init__(self) -> None:
+        self._values: OrderedDict[Hashable, Any] = OrderedDict()
+        self._locks: dict[Hashable, threading.Lock] = {}
+        self._guard = threading.Lock()
+
+    def get(self, key: Hashable, make: Callable[[], T]) -> T:
+        with self._guard:
+            if key in self._values:
+                self._values.move_to_end(key)
+                found: T = self._values[key]
+                return found
+            lock = self._locks.setdefault(key, threading.Lock())
+        with lock:
+            with self._guard:
+                if key in self._values:
+                    again: T = self._values[key]
+                    return again
+            value = make()
+            with self._guard:
+                self._values[key] = value
+                self._locks.pop(key, None)
+                while len(self._values) > MOST_KEPT:
+                    self._values.popitem(last=False)
+            return value
+
+
+_shared = _Shared()
+
+
+def shared_screen(dataset: Dataset, context: str) -> Screen:
+    """Screen of one context, read once a process."""
+    return _shared.get(("screen", *_identity(dataset), context), lambda: load_screen(dataset, context))
+
+
+def shared_knowledge(dataset: Dataset) -> Knowledge:
+    """Known relationships beside a dataset, read once a process."""
+    return _shared.get(("knowledge", *_identity(dataset)), lambda: knowledge_beside(dataset))
+
+
+def shared_map(dataset: Dataset, context: str, representation: str, *, alignment: str = "none") -> PerturbationMap:
+    """Map of one context, representation and alignment, made once a process."""
+    key = ("map", *_identity(dataset), context, representation, alignment)
+    return _shared.get(key, lambda: build_map(shared_screen(dataset, context), representation, alignment=alignment))
+
+
+def shared_layout(dataset: Dataset, perturbation_map: PerturbationMap, *, compute_umap: bool = False) -> Layout:
+    """Layout of a map: shipped with the dataset, else UMAP from the cache, else PCA at once.
+
+    Parameters
+    ----------
+    dataset, perturbation_map
+        The map, and the dataset that it comes from.
+    compute_umap
+        Whether to make the UMAP now where there is none yet; this takes seconds to minutes.
+    """
+
+    def ready() -> Layout | None:
+        shipped = load_layout(dataset, perturbation_map)
+        return shipped if shipped is not None else cached_umap(perturbation_map, compute=compute_umap)
+
+    key = ("layout", perturbation_map.fingerprint, perturbation_map.n_perturbations)
+    found = _shared.get((*key, "UMAP", compute_umap), ready)
+    return found if found is not None else _shared.get((*key, "PCA"), lambda: pca_layout(perturbation_map))
+
+
+def shared_overlaps(
+    left: PerturbationMap, right: PerturbationMap, *, k: int, opposite: bool = False
+) -> OverlapDistribution:
+    """Overlap of every query in two maps, made once a process for each pair of recipes."""
+    key = ("overlaps", left.fingerprint, right.fingerprint, k, opposite)
+    return _shared.get(key, lambda: overlap_distribution(left, right, k=k, opposite=opposite))
+
+
+def _identity(dataset: Dataset) -> tuple[str, float]:
+    """Path and time of the card: a dataset that was replaced on disk is read again."""
+    card = dataset.path / CARD_FILE if dataset.path.is_dir() and (dataset.path / CARD_FILE).is_file() else dataset.path
+    try:
+        return str(dataset.path.resolve()), card.stat().st_mtime
+    except OSError as error:
+        message = f"the dataset {dataset.name!r} is no longer there: {error.strerror}"
+        raise InputError(message) from error

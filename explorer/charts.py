@@ -1,0 +1,316 @@
+"""Every statistical chart and every exported figure: tidy frames in, ``alt.Chart`` out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+if TYPE_CHECKING:
+    import altair as alt
+
+# Okabe and Ito's palette: told apart by colour-blind readers. One pair of shades, for light and dark pages.
+# Where a label stands beside its point: on the outer side of each column.
+_LABELS: tuple[tuple[str, Literal["left", "right"], int], ...] = (("left", "right", -13), ("right", "left", 13))
+SIDE_COLORS: Mapping[str, tuple[str, str]] = {
+    "shared": ("#009E73", "#2BC79B"),
+    "only left": ("#0072B2", "#56B4E9"),
+    "only right": ("#D55E00", "#F0975A"),
+}
+OTHER_COLOR = ("#B5BAC1", "#555C66")
+Theme = Literal["light", "dark"]
+
+
+def side_palette(theme: Theme = "light") -> list[str]:
+    """Colours of *other, shared, only left, only right*, in this order."""
+    shade = 0 if theme == "light" else 1
+    return [OTHER_COLOR[shade], *(pair[shade] for pair in SIDE_COLORS.values())]
+
+
+def side_codes(names: Sequence[str], sides: Mapping[str, str]) -> npt.NDArray[np.int64]:
+    """Give every point the number of its category: 0 other, 1 shared, 2 only left, 3 only right."""
+    number = {side: code for code, side in enumerate(SIDE_COLORS, start=1)}
+    return np.array([number[sides[name]] if name in sides else 0 for name in names], dtype=np.int64)
+
+
+def overlap_strip(
+    frame: pl.DataFrame,
+    *,
+    query: str,
+    overlap: float,
+    chance: float,
+    yardsticks: Mapping[str, float],
+    theme: Theme = "light",
+) -> alt.LayerChart | alt.FacetChart:
+    """Show where one query's overlap stands among all queries.
+
+    Parameters
+    ----------
+    frame
+        Columns ``overlap`` and ``perturbations``, one line a distinct overlap.
+    query, overlap, chance
+        The query, its overlap, and the overlap by chance.
+    yardsticks
+        Further overlaps to mark, by what they are (between seeds, between replicate halves).
+    theme
+        Colours for a light or a dark page.
+    """
+    import altair as alt
+
+    shared = SIDE_COLORS["shared"][0 if theme == "light" else 1]
+    bars = (
+        alt.Chart(frame)
+        .mark_bar(color=OTHER_COLOR[0 if theme == "light" else 1], size=14)
+        .encode(
+            x=alt.X(
+                "overlap:Q",
+                title="overlap of the two neighbourhoods",
+                scale=alt.Scale(domain=[0, 1]),
+                axis=alt.Axis(format="%"),
+            ),
+            y=alt.Y("perturbations:Q", title="perturbations"),
+            tooltip=[alt.Tooltip("overlap:Q", format=".0%"), alt.Tooltip("perturbations:Q", format=",")],
+        )
+    )
+    marks = pl.DataFrame(
+        {
+            "what": [query, "chance", *yardsticks],
+            "overlap": [overlap, chance, *yardsticks.values()],
+        }
+    )
+    order = marks["what"].to_list()
+    lines = (
+        alt.Chart(marks)
+        .mark_rule(strokeWidth=2.5)
+        .encode(
+            x="overlap:Q",
+            color=alt.Color(
+                "what:N",
+                title=None,
+                sort=order,
+                scale=alt.Scale(domain=order, range=[shared, "#CC79A7", "#E69F00", "#9A8C98"][: len(order)]),
+                legend=alt.Legend(orient="right", labelLimit=280),
+            ),
+            strokeDash=alt.StrokeDash("what:N", sort=order, legend=None),
+            tooltip=["what:N", alt.Tooltip("overlap:Q", format=".1%")],
+        )
+    )
+    strip: alt.LayerChart | alt.FacetChart = alt.layer(bars, lines).properties(width="container", height=110)
+    return strip
+
+
+def overlap_counts(overlaps: npt.NDArray[np.float64]) -> pl.DataFrame:
+    """Count the queries at each overlap, to three decimals: columns ``overlap, perturbations``."""
+    values, counts = np.unique(np.round(overlaps, 3), return_counts=True)
+    return pl.DataFrame({"overlap": values, "perturbations": counts})
+
+
+def rank_ladder(
+    table: pl.DataFrame, *, titles: tuple[str, str], k: int, theme: Theme = "light"
+) -> alt.LayerChart | alt.FacetChart:
+    """Show both neighbourhoods as ranked columns, lines joining what is shared.
+
+    Parameters
+    ----------
+    table
+        As `explorer.compare.merged_table` gives it.
+    titles
+        Names of the left and the right representation.
+    k
+        Neighbours a side.
+    theme
+        Colours for a light or a dark page.
+    """
+    import altair as alt
+
+    shade = 0 if theme == "light" else 1
+    color = alt.Color(
+        "neighbour of:N",
+        title=None,
+        scale=alt.Scale(domain=list(SIDE_COLORS), range=[pair[shade] for pair in SIDE_COLORS.values()]),
+        legend=alt.Legend(orient="top"),
+    )
+    ends = _ladder_ends(table, k)
+    y = alt.Y(
+        "rank:Q",
+        title="rank (1 is the nearest)",
+        scale=alt.Scale(domain=[0.4, k + 0.6], reverse=True, nice=False),
+        axis=alt.Axis(tickMinStep=1, grid=False, format="d"),
+    )
+    x = alt.X("x:Q", title=None, axis=None, scale=alt.Scale(domain=[-1.35, 2.35]))
+    tooltip = [
+        alt.Tooltip("perturbation:N"),
+        alt.Tooltip("neighbour of:N"),
+        alt.Tooltip("left rank:Q", title=f"rank, {titles[0]}"),
+        alt.Tooltip("left similarity:Q", format=".3f", title=f"cosine, {titles[0]}"),
+        alt.Tooltip("right rank:Q", title=f"rank, {titles[1]}"),
+        alt.Tooltip("right similarity:Q", format=".3f", title=f"cosine, {titles[1]}"),
+        alt.Tooltip("known:N", title="known relationship"),
+    ]
+    base = alt.Chart(ends)
+    lines = (
+        base.transform_filter(alt.datum["neighbour of"] == "shared")
+        .mark_line(strokeWidth=2, opacity=0.7)
+        .encode(x=x, y=y, detail="perturbation:N", color=color)
+    )
+    points = base.mark_circle(size=60, opacity=1).encode(x=x, y=y, color=color, tooltip=tooltip)
+    rings = (
+        base.transform_filter(alt.datum["known"] != "")
+        .mark_point(size=170, strokeWidth=1.6, filled=False)
+        .encode(x=x, y=y, color=alt.value("#222222" if theme == "light" else "#f2f2f2"), tooltip=tooltip)
+    )
+    labels = [
+        base.transform_filter(alt.datum["side"] == side)
+        .mark_text(align=align, dx=offset, fontSize=12)
+        .encode(
+            x=x,
+            y=y,
+            text="label:N",
+            color=alt.value("#222222" if theme == "light" else "#f2f2f2"),
+            tooltip=tooltip,
+        )
+        for side, align, offset in _LABELS
+    ]
+    heads = (
+        alt.Chart(pl.DataFrame({"x": [0.0, 1.0], "text": list(titles)}))
+        .mark_text(fontWeight="bold", fontSize=12, baseline="bottom", limit=190)
+        .encode(x=x, y=alt.value(-6), text="text:N", color=alt.value("#222222" if theme == "light" else "#f2f2f2"))
+    )
+    return alt.layer(lines, points, rings, *labels, heads).properties(
+        width="container", height=max(150, 24 * k), padding={"top": 24, "left": 5, "right": 5, "bottom": 5}
+    )
+
+
+def _ladder_ends(table: pl.DataFrame, k: int) -> pl.DataFrame:
+    """One line for each end of the ladder: a perturbation within the first k of a side."""
+    sides = []
+    for place, side in enumerate(("left", "right")):
+        similarity = pl.col(f"{side} similarity").round(2).cast(pl.String)
+        text = (
+            pl.concat_str([pl.col("perturbation"), pl.lit("  "), similarity])
+            if side == "left"
+            else pl.concat_str([similarity, pl.lit("  "), pl.col("perturbation")])
+        )
+        sides.append(
+            table.filter(pl.col("neighbour of").is_in(["shared", f"only {side}"]))
+            .filter(pl.col(f"{side} rank") <= k)
+            .with_columns(
+                pl.lit(float(place)).alias("x"),
+                pl.col(f"{side} rank").alias("rank"),
+                pl.lit(side).alias("side"),
+                text.alias("label"),
+            )
+        )
+    return pl.concat(sides)
+
+
+def static_pair(
+    frame: pl.DataFrame, *, titles: tuple[str, str], captions: tuple[str, str], theme: Theme = "light"
+) -> alt.HConcatChart:
+    """Draw the two maps as one figure for export.
+
+    Parameters
+    ----------
+    frame
+        As `pair_frame` gives it.
+    titles, captions
+        A title and a line below it for each side.
+    theme
+        Colours for a light or a dark page.
+    """
+    import altair as alt
+
+    shade = 0 if theme == "light" else 1
+    ink = "#222222" if theme == "light" else "#f2f2f2"
+    domain = ["other", *SIDE_COLORS]
+    panels = []
+    for side, title, caption in zip(("left", "right"), titles, captions, strict=True):
+        here = frame.filter((pl.col("side") == side) & pl.col("x").is_finite() & pl.col("y").is_finite())
+        axes: dict[str, Any] = {"title": None, "axis": None}
+        x = alt.X("x:Q", scale=alt.Scale(zero=False, nice=False), **axes)
+        y = alt.Y("y:Q", scale=alt.Scale(zero=False, nice=False), **axes)
+        color = alt.Color(
+            "neighbour of:N",
+            title=None,
+            sort=domain,
+            scale=alt.Scale(domain=domain, range=side_palette(theme)),
+            legend=alt.Legend(orient="bottom"),
+        )
+        rest = here.filter(pl.col("neighbour of") == "other")
+        found = here.filter((pl.col("neighbour of") != "other") & ~pl.col("query"))
+        asked = here.filter(pl.col("query"))
+        # Thousands of grey points are only a backdrop: an export stays small with a sample of them.
+        backdrop = rest.sample(min(rest.height, 4_000), seed=0)
+        layers = [
+            alt.Chart(backdrop).mark_circle(size=7, opacity=0.5, color=OTHER_COLOR[shade]).encode(x=x, y=y),
+            alt.Chart(found.filter(pl.col("known") != ""))
+            .mark_point(size=130, color=ink, strokeWidth=1.3)
+            .encode(x=x, y=y),
+            alt.Chart(found).mark_circle(size=55, opacity=1).encode(x=x, y=y, color=color),
+            alt.Chart(asked).mark_point(shape="cross", size=160, filled=True, color=ink, opacity=1).encode(x=x, y=y),
+            alt.Chart(pl.concat([found, asked]))
+            .mark_text(dx=7, dy=-6, align="left", fontSize=10, color=ink)
+            .encode(x=x, y=y, text="perturbation:N"),
+        ]
+        panels.append(
+            alt.layer(*layers).properties(
+                width=420, height=420, title=alt.Title(title, subtitle=caption, anchor="start")
+            )
+        )
+    return alt.hconcat(*panels)
+
+
+def pair_frame(
+    names: Sequence[str],
+    layouts: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]],
+    *,
+    query: str,
+    sides: Mapping[str, str],
+    known: Mapping[str, str],
+) -> pl.DataFrame:
+    """Tidy the two layouts: ``perturbation, side, x, y, neighbour of, known, query``, one line a point."""
+    one_side = pl.DataFrame(
+        {
+            "perturbation": list(names),
+            "neighbour of": [sides.get(name, "other") for name in names],
+            "known": [known.get(name, "") for name in names],
+            "query": [name == query for name in names],
+        }
+    )
+    return pl.concat(
+        [
+            one_side.with_columns(
+                pl.lit(side).alias("side"),
+                pl.Series("x", coordinates[:, 0], dtype=pl.Float64),
+                pl.Series("y", coordinates[:, 1], dtype=pl.Float64),
+            )
+            for side, coordinates in zip(("left", "right"), layouts, strict=True)
+        ]
+    )
+
+
+def figure_bytes(chart: Any, file_format: Literal["svg", "png"], *, background: str = "white") -> bytes:
+    """Draw a chart as an SVG or PNG file, offline.
+
+    Parameters
+    ----------
+    chart
+        An Altair chart.
+    file_format
+        ``"svg"`` or ``"png"`` (at twice the screen's resolution).
+    background
+        Colour behind it.
+    """
+    import json
+
+    import vl_convert
+
+    specification = chart.to_dict()
+    # "container" means the page's width; a file has none.
+    text = json.dumps({**specification, "background": background}).replace('"width": "container"', '"width": 560')
+    if file_format == "svg":
+        return str(vl_convert.vegalite_to_svg(text)).encode()
+    return bytes(vl_convert.vegalite_to_png(text, scale=2))

@@ -1,0 +1,221 @@
+"""The command line: what a file holds, and one perturbation's neighbours."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from explorer import __version__
+from explorer.aggregate import build_map
+from explorer.align import METHODS
+from explorer.catalog import open_catalog
+from explorer.errors import InputError
+from explorer.load import Dataset, knowledge_beside, load_dataset, load_screen
+from explorer.moments import collect_moments, describe_excluded
+from explorer.relate import neighborhood
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Returns
+    -------
+    int
+        Exit status: 0, or 2 after one line on standard error when the input can't be used.
+    """
+    parser = _parser()
+    try:
+        options = parser.parse_args(arguments)
+        options.run(options)
+        sys.stdout.flush()
+    except InputError as error:
+        sys.stderr.write(f"explorer: {' '.join(str(error).split())}\n")
+        return 2
+    except BrokenPipeError:
+        # The reader (head, less) left early; what it wanted it has. Python must not flush at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+class _OneLineParser(argparse.ArgumentParser):
+    def error(self, message: str) -> Any:
+        msg = f"{message} (see {self.prog} --help)"
+        raise InputError(msg)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _OneLineParser(prog="explorer", description="Perturbation maps: simple and learned, side by side.")
+    parser.add_argument("--version", action="version", version=f"explorer {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    check = commands.add_parser(
+        "check", help="say what a dataset, a catalog or a file holds, and whether it can be used"
+    )
+    _add_path(check)
+    check.set_defaults(run=_check)
+
+    neighbors = commands.add_parser("neighbors", help="list the nearest perturbations of one perturbation")
+    _add_path(neighbors)
+    neighbors.add_argument("query", metavar="QUERY", help="the perturbation")
+    neighbors.add_argument("--representation", required=True, metavar="R", help="name of the representation")
+    neighbors.add_argument("--context", metavar="C", help="name of the context (default: the card's)")
+    neighbors.add_argument("--align", default="none", metavar="A", help=f"one of {', '.join(METHODS)} (default: none)")
+    neighbors.add_argument("-k", type=int, default=10, metavar="N", help="number of neighbours (default: 10)")
+    neighbors.add_argument("--opposite", action="store_true", help="the most opposite instead of the most similar")
+    neighbors.set_defaults(run=_neighbors)
+    return parser
+
+
+def _add_path(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("path", metavar="PATH", type=Path, help="a dataset folder, or an h5ad, zarr or table file")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    roles = parser.add_argument_group("roles of columns (found by the usual names where not given)")
+    roles.add_argument("--perturbation", metavar="COL", help="column of the perturbation")
+    roles.add_argument("--control", metavar="LABEL", action="append", help="label of the controls; may be repeated")
+    roles.add_argument("--batch", metavar="COL", help="column of the batch")
+    roles.add_argument("--guide", metavar="COL", help="column of the guide")
+
+
+def _roles(options: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "perturbation": options.perturbation,
+        "control": tuple(options.control) if options.control else None,
+        "batch": options.batch,
+        "guide": options.guide,
+    }
+
+
+def _print_json(value: object) -> None:
+    # json writes NaN, which is not JSON: absent numbers are null.
+    sys.stdout.write(json.dumps(_without_nan(value), ensure_ascii=False, indent=2) + "\n")
+
+
+def _without_nan(value: object) -> object:
+    if isinstance(value, float) and value != value:
+        return None
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return value
+
+
+def _check(options: argparse.Namespace) -> None:
+    path: Path = options.path
+    given = {key: value for key, value in _roles(options).items() if value is not None}
+    if path.is_dir() and not given:
+        catalog = open_catalog(path)
+        if catalog.problems:
+            raise InputError("; ".join(catalog.problems.values()))
+        datasets = list(catalog.datasets.values())
+    else:
+        datasets = [load_dataset(path, roles=given)]
+    reports = [_report(dataset) for dataset in datasets]
+    if options.json:
+        _print_json({"datasets": reports})
+        return
+    for report in reports:
+        sys.stdout.write(_describe(report))
+
+
+def _report(dataset: Dataset) -> dict[str, Any]:
+    """Read everything once: each matrix from its first row to its last."""
+    knowledge = knowledge_beside(dataset)
+    contexts = []
+    for name in dataset.contexts:
+        screen = load_screen(dataset, name)
+        labels = screen.perturbation_labels()
+        representations = []
+        for representation in screen.representations.values():
+            moments = collect_moments(screen, representation)
+            representations.append(
+                {
+                    "name": representation.name,
+                    "kind": representation.kind,
+                    "rows": representation.n_rows,
+                    "features": representation.n_features,
+                    "excluded": describe_excluded(moments, labels),
+                }
+            )
+        contexts.append(
+            {
+                "name": name,
+                "conditions": screen.context.sentence,
+                "rows": screen.rows.height,
+                "perturbations": len(set(labels)),
+                "controls": int(screen.is_control().sum()),
+                "representations": representations,
+            }
+        )
+    return {
+        "name": dataset.name,
+        "title": dataset.card.title,
+        "license": dataset.card.license,
+        "notes": list(dataset.notes),
+        "contexts": contexts,
+        "relationships": {source.name: source.n_pairs for source in knowledge.relationships},
+        "gene_sets": {source.name: len(source.sets) for source in knowledge.gene_sets},
+    }
+
+
+def _describe(report: dict[str, Any]) -> str:
+    lines = [f"{report['name']}: {report['title']} ({report['license']})"]
+    lines += [f"  note: {note}" for note in report["notes"]]
+    for context in report["contexts"]:
+        lines.append(
+            f"  context {context['name']}: {context['rows']:,} rows, {context['perturbations']:,} perturbations, "
+            f"{context['controls']:,} control rows; {context['conditions']}"
+        )
+        for item in context["representations"]:
+            excluded = f"; {item['excluded']}" if item["excluded"] else ""
+            lines.append(f"    {item['kind']:8} {item['name']}: {item['features']:,} features{excluded}")
+    lines += [f"  known pairs, {name}: {count:,}" for name, count in report["relationships"].items()]
+    lines += [f"  gene sets, {name}: {count:,}" for name, count in report["gene_sets"].items()]
+    return "".join(f"{_one_line(line)}\n" for line in lines)
+
+
+def _one_line(text: str) -> str:
+    """Keep control characters of names from the terminal."""
+    return "".join(character if character.isprintable() else "�" for character in text)
+
+
+def _neighbors(options: argparse.Namespace) -> None:
+    dataset = load_dataset(options.path, roles=_roles(options))
+    screen = load_screen(dataset, options.context)
+    made = build_map(screen, options.representation, alignment=options.align)
+    found = neighborhood(made, options.query, k=options.k, opposite=options.opposite)
+    known = knowledge_beside(dataset).sources_of(options.query, found.names)
+    for note in (*dataset.notes, *made.recipe.notes):
+        sys.stderr.write(f"note: {_one_line(note)}\n")
+    listed_neighbors = list(zip(found.names, found.similarities.tolist(), known, strict=True))
+    neighbors = [
+        {"rank": rank, "perturbation": name, "similarity": similarity, "known": sources}
+        for rank, (name, similarity, sources) in enumerate(listed_neighbors, start=1)
+    ]
+    if options.json:
+        _print_json(
+            {
+                "query": options.query,
+                "representation": options.representation,
+                "context": screen.context.name,
+                "fingerprint": made.fingerprint,
+                "active": None,
+                "neighbors": neighbors,
+            }
+        )
+        return
+    lines = [f"{_one_line(made.recipe.sentence)}", f"{'rank':>4}  {'similarity':>10}  perturbation  known"]
+    lines += [
+        f"{rank:>4}  {similarity:>10.4f}  {_one_line(name)}  {', '.join(sources)}".rstrip()
+        for rank, (name, similarity, sources) in enumerate(listed_neighbors, start=1)
+    ]
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,377 @@
+"""What two maps share and where they differ: agreement of neighbourhoods, and the merged neighbour table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from explorer.aggregate import PerturbationMap
+from explorer.errors import InputError
+from explorer.relate import Neighborhood, Neighborhoods, Ranking, check_k, membership, neighborhoods, rank_all
+from explorer.relationships import Knowledge
+
+SHARED, ONLY_LEFT, ONLY_RIGHT = "shared", "only left", "only right"
+SIDES = (SHARED, ONLY_LEFT, ONLY_RIGHT)
+PERSISTENCE = 0.9
+# Beyond this many perturbations the distribution over queries is taken from a random sample of them.
+MOST_QUERIES = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How far two neighbourhoods of one query agree.
+
+    Attributes
+    ----------
+    k, n_perturbations
+        Neighbours a side, and perturbations in both maps.
+    overlap
+        Share of the k neighbours in both, ties at the k-th place counted by probability; larger is more alike.
+    chance
+        The overlap of two random neighbourhoods, k / (n − 1).
+    kappa
+        (overlap − chance) / (1 − chance): 0 by chance, 1 when equal; NaN where chance is 1.
+    jaccard
+        overlap / (2 − overlap).
+    rank_biased_overlap
+        Extrapolated, p = .9; weighs the first ranks most; 1 when equal, 0 when disjoint.
+    """
+
+    k: int
+    n_perturbations: int
+    overlap: float
+    chance: float
+    kappa: float
+    jaccard: float
+    rank_biased_overlap: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OverlapDistribution:
+    """Overlap at k of every query of two maps, or of a random sample of queries.
+
+    Attributes
+    ----------
+    queries, overlaps
+        Rows of the common map, and their overlap, shape (n_queries,).
+    n_perturbations, k
+        As in `Agreement`.
+    seed
+        Seed of the sample; None where every query was taken.
+    """
+
+    queries: npt.NDArray[np.intp]
+    overlaps: npt.NDArray[np.float64]
+    n_perturbations: int
+    k: int
+    seed: int | None
+
+    @property
+    def mean(self) -> float:
+        """Mean overlap."""
+        return float(self.overlaps.mean())
+
+    @property
+    def chance(self) -> float:
+        """Overlap of random neighbourhoods."""
+        return self.k / (self.n_perturbations - 1)
+
+    def share_below(self, overlap: float) -> float:
+        """Share of queries that agree less than this, those that agree equally counted half."""
+        less = (self.overlaps < overlap - 1e-9).mean()
+        equal = (np.abs(self.overlaps - overlap) <= 1e-9).mean()
+        return float(less + equal / 2)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Comparison:
+    """One query in two maps of the same perturbations.
+
+    Attributes
+    ----------
+    query, k, opposite
+        What was asked.
+    left, right
+        The neighbourhoods.
+    left_ranking, right_ranking
+        All similarities, from which the rank of any perturbation on either side is read.
+    agreement
+        How far they agree.
+    """
+
+    query: str
+    k: int
+    opposite: bool
+    left: Neighborhood
+    right: Neighborhood
+    left_ranking: Ranking
+    right_ranking: Ranking
+    agreement: Agreement
+
+    @property
+    def sides(self) -> dict[str, str]:
+        """Every neighbour of either side, and whether it is shared, only left or only right."""
+        left, right = set(self.left.names), set(self.right.names)
+        ordered = dict.fromkeys((*self.left.names, *self.right.names))
+        return {
+            name: SHARED if name in left and name in right else ONLY_LEFT if name in left else ONLY_RIGHT
+            for name in ordered
+        }
+
+
+def common_maps(left: PerturbationMap, right: PerturbationMap) -> tuple[PerturbationMap, PerturbationMap]:
+    """Restrict two maps to the perturbations that both have, in the same order.
+
+    Raises
+    ------
+    InputError
+        When fewer than three are shared.
+    """
+    if left.names == right.names:
+        return left, right
+    shared = set(left.names) & set(right.names)
+    if len(shared) < 3:
+        message = (
+            f"{left.recipe.representation!r} and {right.recipe.representation!r} share {len(shared)} perturbations, "
+            "expected at least 3: do they name perturbations alike?"
+        )
+        raise InputError(message)
+    return left.restricted_to(shared), right.restricted_to(shared)
+
+
+def compare_query(
+    left: PerturbationMap, right: PerturbationMap, query: str, *, k: int = 10, opposite: bool = False
+) -> Comparison:
+    """Compare the neighbourhoods of one query in two maps.
+
+    Parameters
+    ----------
+    left, right
+        The maps; only perturbations in both count.
+    query
+        A perturbation in both.
+    k, opposite
+        As in `explorer.relate.neighborhood`.
+
+    Raises
+    ------
+    InputError
+        When the query is unknown or k is out of range.
+
+    References
+    ----------
+    Webber et al. 2010, doi:10.1145/1852102.1852106 (rank-biased overlap).
+    """
+    left, right = common_maps(left, right)
+    check_k(k, left.n_perturbations)
+    one, other = (rank_all(side, query, opposite=opposite) for side in (left, right))
+    return Comparison(
+        query=query,
+        k=k,
+        opposite=opposite,
+        left=one.nearest(k),
+        right=other.nearest(k),
+        left_ranking=one,
+        right_ranking=other,
+        agreement=agreement(one, other, k=k),
+    )
+
+
+def agreement(left: Ranking, right: Ranking, *, k: int) -> Agreement:
+    """Score the agreement of two rankings of the same perturbations at depth k."""
+    n = len(left.names)
+    overlap = expected_overlap(left.membership(k), right.membership(k)) / k
+    chance = k / (n - 1)
+    return Agreement(
+        k=k,
+        n_perturbations=n,
+        overlap=overlap,
+        chance=chance,
+        kappa=(overlap - chance) / (1 - chance) if chance < 1 else float("nan"),
+        jaccard=overlap / (2 - overlap),
+        rank_biased_overlap=rank_biased_overlap(left.scores, right.scores, depth=k),
+    )
+
+
+def expected_overlap(
+    left: tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]],
+    right: tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]],
+) -> float:
+    """Count the common members to be expected of two neighbourhoods whose ties are broken independently."""
+    probability = dict(zip(right[0].tolist(), right[1].tolist(), strict=True))
+    return float(
+        sum(weight * probability.get(row, 0.0) for row, weight in zip(left[0].tolist(), left[1].tolist(), strict=True))
+    )
+
+
+def rank_biased_overlap(
+    left: npt.ArrayLike, right: npt.ArrayLike, *, depth: int, persistence: float = PERSISTENCE
+) -> float:
+    """Rank-biased overlap of two rankings of the same items, extrapolated from a depth.
+
+    Parameters
+    ----------
+    left, right
+        Scores of the items, larger first, shape (n,); −inf for items out of the ranking. Ties are broken at
+        random and independently: the expected value is returned.
+    depth
+        Number of ranks seen.
+    persistence
+        p, the probability of looking one rank further.
+
+    Returns
+    -------
+    float
+        1 when the rankings are equal, 0 when they share nothing.
+
+    References
+    ----------
+    Webber et al. 2010, doi:10.1145/1852102.1852106, equation 32.
+    """
+    left, right = np.asarray(left, dtype=np.float64), np.asarray(right, dtype=np.float64)
+    shares = np.array(
+        [expected_overlap(membership(left, seen), membership(right, seen)) / seen for seen in range(1, depth + 1)]
+    )
+    weights = persistence ** np.arange(1, depth + 1)
+    return float(shares[-1] * weights[-1] + (1 - persistence) / persistence * (shares * weights).sum())
+
+
+def overlap_distribution(
+    left: PerturbationMap, right: PerturbationMap, *, k: int = 10, opposite: bool = False, seed: int = 0
+) -> OverlapDistribution:
+    """Overlap at k of every query, so that one query can be seen among all.
+
+    Parameters
+    ----------
+    left, right
+        The maps; only perturbations in both count.
+    k, opposite
+        As in `explorer.relate.neighborhood`.
+    seed
+        Of the sample of 2,000 queries that is taken from a map of more than 20,000.
+    """
+    left, right = common_maps(left, right)
+    n = left.n_perturbations
+    sampled = n > 10 * MOST_QUERIES
+    queries = np.arange(n)
+    if sampled:
+        queries = np.sort(np.random.default_rng(seed).choice(n, size=MOST_QUERIES, replace=False))
+    one, other = (neighborhoods(side, k=k, opposite=opposite, queries=queries) for side in (left, right))
+    return OverlapDistribution(queries, overlaps(one, other), n, k, seed if sampled else None)
+
+
+def overlaps(left: Neighborhoods, right: Neighborhoods) -> npt.NDArray[np.float64]:
+    """Overlap of each query's two neighbourhoods, ties at the k-th place counted by probability.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (n_queries,), from 0 to 1.
+    """
+    k = left.k
+    result = np.empty(len(left.rows))
+    step = max(1, 2**24 // (k * k))
+    for start in range(0, len(result), step):
+        one, other = left.rows[start : start + step], right.rows[start : start + step]
+        same = (one[:, :, None] == other[:, None, :]) & (one >= 0)[:, :, None]
+        result[start : start + step] = same.any(axis=2).sum(axis=1) / k
+
+    def members(side: Neighborhoods, line: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
+        rows = side.rows[line][side.rows[line] >= 0]
+        return side.ties.get(line, (rows, np.ones(len(rows))))
+
+    for line in left.ties.keys() | right.ties.keys():
+        result[line] = expected_overlap(members(left, line), members(right, line)) / k
+    return result
+
+
+def graph_overlap(left: Neighborhoods, right: Neighborhoods) -> float:
+    """Share of the undirected edges of two neighbour graphs that both have (Jaccard)."""
+
+    def edges(side: Neighborhoods) -> set[tuple[int, int]]:
+        pairs = (
+            (int(query), int(row))
+            for query, line in zip(side.queries, side.rows, strict=True)
+            for row in line
+            if row >= 0
+        )
+        return {(min(pair), max(pair)) for pair in pairs}
+
+    one, other = edges(left), edges(right)
+    return len(one & other) / len(one | other) if one | other else float("nan")
+
+
+def merged_table(
+    comparison: Comparison,
+    *,
+    knowledge: Knowledge | None = None,
+    elsewhere: Mapping[str, Comparison | None] | None = None,
+) -> pl.DataFrame:
+    """Put the neighbours of both sides into one table.
+
+    Parameters
+    ----------
+    comparison
+        The query in two maps.
+    knowledge
+        Known relationships.
+    elsewhere
+        The same query in the same two representations of other contexts, by context; None where it was not
+        measured.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``perturbation, neighbour of, left rank, left similarity, right rank, right similarity, known`` and, for
+        each other context, ``in CONTEXT``: the sides on which the perturbation is among the k nearest there
+        ("both", "left", "right", "neither", "not measured"). Sorted by the better rank.
+    """
+    sides = comparison.sides
+    names = list(sides)
+    place = {name: row for row, name in enumerate(comparison.left_ranking.names)}
+    rows = np.array([place[name] for name in names], dtype=np.intp)
+    known = (knowledge or Knowledge()).sources_of(comparison.query, names)
+    table = pl.DataFrame(
+        {
+            "perturbation": names,
+            "neighbour of": [sides[name] for name in names],
+            "left rank": pl.Series(comparison.left_ranking.ranks_of(rows), dtype=pl.Int64, strict=False),
+            "left similarity": comparison.left_ranking.similarities[rows],
+            "right rank": pl.Series(comparison.right_ranking.ranks_of(rows), dtype=pl.Int64, strict=False),
+            "right similarity": comparison.right_ranking.similarities[rows],
+            "known": [", ".join(sources) for sources in known],
+        }
+    )
+    for context, other in (elsewhere or {}).items():
+        table = table.with_columns(pl.Series(f"in {context}", _found_in(other, names)))
+    return table.sort(pl.min_horizontal("left rank", "right rank"), "perturbation")
+
+
+def _found_in(other: Comparison | None, names: Sequence[str]) -> list[str]:
+    if other is None:
+        return ["not measured"] * len(names)
+    left, right, measured = set(other.left.names), set(other.right.names), set(other.left_ranking.names)
+    words = {(True, True): "both", (True, False): "left", (False, True): "right", (False, False): "neither"}
+    return [words[name in left, name in right] if name in measured else "not measured" for name in names]
+
+
+def summary_sentence(comparison: Comparison, distribution: OverlapDistribution) -> str:
+    """Say in one plain sentence how far the two neighbourhoods agree, with chance beside it."""
+    sides = list(comparison.sides.values())
+    share = distribution.share_below(comparison.agreement.overlap)
+    return (
+        f"{comparison.query}: {sides.count(SHARED)} of {comparison.k} "
+        f"{'opposites' if comparison.opposite else 'neighbours'} are the same on both sides "
+        f"(by chance {comparison.k * comparison.agreement.chance:.2g}); "
+        f"{100 * share:.0f} % of perturbations agree less."
+    )
+
+
+def known_counts(comparison: Comparison, partners: Iterable[str]) -> tuple[int, int]:
+    """Count the known partners among the neighbours on the left and on the right."""
+    known = set(partners)
+    return len(known.intersection(comparison.left.names)), len(known.intersection(comparison.right.names))

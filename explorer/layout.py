@@ -1,0 +1,209 @@
+"""2-D layouts for display. Nothing is ever scored in them: neighbours come from the native space."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from explorer.aggregate import PerturbationMap
+from explorer.relate import rank_all
+from explorer.store import artefact_key, load_arrays, save_arrays
+
+Layout2D = npt.NDArray[np.float32]
+LayoutMethod = Literal["UMAP", "PCA"]
+
+UMAP_NEIGHBORS = 15
+TRUST_NEIGHBORS = 10
+MOST_TRUST_QUERIES = 500
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layout:
+    """Positions for a picture of a map.
+
+    Attributes
+    ----------
+    method
+        How they were found.
+    coordinates
+        Shape (n_perturbations, 2); NaN where a profile has length zero.
+    trustworthiness
+        How well the picture keeps native neighbours at 10: 1 when every neighbour in the picture is one in
+        the native space, about .5 for random positions.
+    """
+
+    method: str
+    coordinates: Layout2D
+    trustworthiness: float
+
+    @property
+    def caption(self) -> str:
+        """What a reader must know before reading distances off the picture."""
+        return f"{self.method} picture, trustworthiness {self.trustworthiness:.2f}"
+
+
+def unit_profiles(perturbation_map: PerturbationMap) -> npt.NDArray[np.float32]:
+    """Profiles of length one, NaN where the length is zero, shape (n_perturbations, n_features)."""
+    norms = np.where(perturbation_map.norms > 0, perturbation_map.norms, np.nan)
+    return np.asarray(perturbation_map.profiles / norms[:, None])
+
+
+def pca_layout(perturbation_map: PerturbationMap) -> Layout:
+    """Lay a map out on the first two principal components of its unit profiles; takes milliseconds."""
+    unit = unit_profiles(perturbation_map).astype(np.float64)
+    usable = np.isfinite(unit).all(axis=1)
+    centred = unit[usable] - unit[usable].mean(axis=0)
+    _, vectors = np.linalg.eigh(centred.T @ centred)
+    axes = vectors[:, ::-1][:, :2]
+    # An eigenvector's sign is arbitrary: its largest entry is made positive, so that pictures repeat.
+    axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])
+    coordinates = np.full((len(unit), 2), np.nan)
+    coordinates[usable, : axes.shape[1]] = centred @ axes
+    if axes.shape[1] == 1:
+        coordinates[usable, 1] = 0.0
+    return _layout(perturbation_map, coordinates, "PCA")
+
+
+def umap_layout(perturbation_map: PerturbationMap, *, seed: int = 0) -> Layout:
+    """Lay a map out with UMAP on cosine distances; takes seconds to minutes, so it is made ahead.
+
+    Parameters
+    ----------
+    perturbation_map
+        At least four perturbations with a profile; with fewer the PCA picture is returned.
+    seed
+        Of UMAP.
+
+    References
+    ----------
+    McInnes et al. 2018, doi:10.21105/joss.00861.
+    """
+    unit = unit_profiles(perturbation_map)
+    usable = np.isfinite(unit).all(axis=1)
+    if usable.sum() < 4:
+        return pca_layout(perturbation_map)
+    import warnings
+
+    with warnings.catch_warnings():
+        # Each is advice about speed or an optional neural variant, none about the result.
+        warnings.filterwarnings("ignore", message="n_jobs value")
+        warnings.filterwarnings("ignore", message=".*[Tt]ensorflow.*")
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        import umap
+
+        model = umap.UMAP(
+            n_neighbors=int(min(UMAP_NEIGHBORS, usable.sum() - 1)),
+            metric="cosine",
+            random_state=seed,
+            n_jobs=1,
+        )
+        found = model.fit_transform(unit[usable])
+    coordinates = np.full((len(unit), 2), np.nan)
+    coordinates[usable] = found
+    return _layout(perturbation_map, coordinates, "UMAP")
+
+
+def cached_umap(perturbation_map: PerturbationMap, *, compute: bool, seed: int = 0) -> Layout | None:
+    """Find a UMAP layout in the disk cache; make and keep it only when told to."""
+    key = artefact_key(
+        "umap",
+        perturbation_map.fingerprint,
+        perturbation_map.n_perturbations,
+        seed,
+        made_by=(sys.modules[__name__],),
+    )
+    kept = load_arrays(key)
+    if kept is not None and kept.get("coordinates", np.empty(0)).shape == (
+        perturbation_map.n_perturbations,
+        2,
+    ):
+        return Layout("UMAP", kept["coordinates"], float(kept["trustworthiness"]))
+    if not compute:
+        return None
+    made = umap_layout(perturbation_map, seed=seed)
+    save_arrays(key, {"coordinates": made.coordinates, "trustworthiness": np.array(made.trustworthiness)})
+    return made
+
+
+def rotate_onto(reference: npt.ArrayLike, moving: npt.ArrayLike) -> Layout2D:
+    """Turn, mirror and scale one layout so that it lies on another as well as it can.
+
+    Parameters
+    ----------
+    reference, moving
+        Layouts of the same perturbations, shape (n, 2); lines with NaN on either side do not steer.
+
+    Returns
+    -------
+    numpy.ndarray
+        `moving` in the frame of `reference`, shape (n, 2); relative distances within it are kept.
+
+    References
+    ----------
+    Schönemann 1966, doi:10.1007/BF02289451 (orthogonal Procrustes).
+    """
+    target = np.asarray(reference, dtype=np.float64)
+    source = np.asarray(moving, dtype=np.float64)
+    both = np.isfinite(target).all(axis=1) & np.isfinite(source).all(axis=1)
+    if both.sum() < 2:
+        return source.astype(np.float32)
+    middle, centre = target[both].mean(axis=0), source[both].mean(axis=0)
+    one, other = source[both] - centre, target[both] - middle
+    left, strengths, right = np.linalg.svd(one.T @ other)
+    spread = float((one**2).sum())
+    # Scaled to the same spread, not by least squares, which would shrink unlike layouts to a dot.
+    scale = np.sqrt(float((other**2).sum()) / spread) if spread > 0 and strengths.any() else 1.0
+    turned: Layout2D = ((source - centre) @ (left @ right) * scale + middle).astype(np.float32)
+    return turned
+
+
+def trustworthiness(
+    perturbation_map: PerturbationMap, coordinates: npt.ArrayLike, *, k: int = TRUST_NEIGHBORS, seed: int = 0
+) -> float:
+    """Score how well a layout keeps the native cosine neighbours.
+
+    Parameters
+    ----------
+    perturbation_map, coordinates
+        The map, and its layout, shape (n_perturbations, 2).
+    k
+        Neighbours looked at in the picture.
+    seed
+        Of the sample of 500 perturbations that stands for a larger map.
+
+    Returns
+    -------
+    float
+        From 0 to 1, larger is better; NaN when k is not below half the number of perturbations.
+
+    References
+    ----------
+    Venna and Kaski 2001, doi:10.1007/3-540-44668-0_68.
+    """
+    points = np.asarray(coordinates, dtype=np.float64)
+    usable = np.flatnonzero(np.isfinite(points).all(axis=1))
+    n = len(usable)
+    if not k < n / 2:
+        return float("nan")
+    queries = usable
+    if n > MOST_TRUST_QUERIES:
+        queries = np.random.default_rng(seed).choice(usable, size=MOST_TRUST_QUERIES, replace=False)
+    penalty = 0.0
+    for row in queries.tolist():
+        distances = ((points[usable] - points[row]) ** 2).sum(axis=1)
+        distances[usable == row] = np.inf
+        shown = usable[np.argpartition(distances, k)[:k]]
+        # Stable argsort breaks ties by name, as everywhere for display.
+        scores = rank_all(perturbation_map, perturbation_map.names[row]).scores
+        place = np.empty(len(scores), dtype=np.int64)
+        place[np.argsort(-scores, kind="stable")] = np.arange(1, len(scores) + 1)
+        penalty += float(np.maximum(place[shown] - k, 0).sum())
+    return 1.0 - penalty * 2.0 / (len(queries) * k * (2 * n - 3 * k - 1))
+
+
+def _layout(perturbation_map: PerturbationMap, coordinates: npt.NDArray[np.float64], method: LayoutMethod) -> Layout:
+    return Layout(method, coordinates.astype(np.float32), trustworthiness(perturbation_map, coordinates))

@@ -1,0 +1,308 @@
+"""Who is near whom: exact cosine neighbours in the native space, one query or all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from explorer.aggregate import PerturbationMap
+from explorer.errors import InputError
+
+# Cosines closer than this are ties: float32 products of equal profiles differ by less.
+TIE_DECIMALS = 6
+_TIE = 10.0**-TIE_DECIMALS
+# Candidates beyond k that are looked at before a row is searched in full for ties.
+_PADDING = 8
+_BLOCK_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Neighborhood:
+    """The k perturbations most similar to one query, or most opposite to it; never the query itself.
+
+    Attributes
+    ----------
+    query
+        The perturbation asked about.
+    names, rows
+        Neighbours, nearest first, and their rows in the map; ties are broken by name.
+    similarities
+        Cosines, shape (k,).
+    opposite
+        Whether the most negative cosines were asked for.
+    """
+
+    query: str
+    names: tuple[str, ...]
+    rows: npt.NDArray[np.intp]
+    similarities: npt.NDArray[np.float64]
+    opposite: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ranking:
+    """Cosines of one query to every perturbation of a map.
+
+    Attributes
+    ----------
+    query, names
+        The perturbation asked about, and all of the map.
+    similarities
+        Cosines to six decimals, shape (n_perturbations,); NaN for the query and for profiles of length zero.
+    opposite
+        Whether the most negative cosine ranks first.
+    """
+
+    query: str
+    names: tuple[str, ...]
+    similarities: npt.NDArray[np.float64]
+    opposite: bool = False
+
+    @property
+    def scores(self) -> npt.NDArray[np.float64]:
+        """Similarities with the sign that ranks largest first; −inf where there is none."""
+        signed = -self.similarities if self.opposite else self.similarities
+        return np.where(np.isnan(signed), -np.inf, signed)
+
+    def nearest(self, k: int) -> Neighborhood:
+        """Take the first k; fewer where fewer have a similarity."""
+        scores = self.scores
+        rows, _ = _top_of_row(scores, min(k, len(scores) - 1))
+        rows = rows[np.isfinite(scores[rows])]
+        return Neighborhood(
+            query=self.query,
+            names=tuple(self.names[row] for row in rows.tolist()),
+            rows=rows,
+            similarities=self.similarities[rows],
+            opposite=self.opposite,
+        )
+
+    def ranks_of(self, rows: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Rank of some perturbations among all, 1 the nearest; NaN where there is no similarity."""
+        scores = self.scores
+        ranks = []
+        for row in np.asarray(rows, dtype=np.intp).tolist():
+            before = int((scores > scores[row]).sum()) + int((scores[:row] == scores[row]).sum())
+            ranks.append(before + 1.0 if np.isfinite(scores[row]) else np.nan)
+        return np.array(ranks)
+
+    def membership(self, k: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
+        """Rows that may be among the first k when ties are broken at random, and the probability of each."""
+        return membership(self.scores, k)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Neighborhoods:
+    """The neighbourhoods of many queries.
+
+    Attributes
+    ----------
+    queries
+        Rows of the map that were asked about, shape (n_queries,).
+    rows, similarities
+        Neighbours, nearest first, ties broken by name, and their cosines, shape (n_queries, k); −1 and NaN
+        where there are fewer than k.
+    ties
+        For a query whose k-th place is tied with others beyond it: rows and probabilities of `membership`.
+    """
+
+    queries: npt.NDArray[np.intp]
+    rows: npt.NDArray[np.intp]
+    similarities: npt.NDArray[np.float32]
+    ties: Mapping[int, tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]]
+
+    @property
+    def k(self) -> int:
+        """Number of neighbours."""
+        return int(self.rows.shape[1])
+
+
+def check_k(k: int, n_perturbations: int) -> int:
+    """Check that a map is large enough for k neighbours.
+
+    Raises
+    ------
+    InputError
+        When k is not between 1 and n_perturbations − 1.
+    """
+    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k < n_perturbations:
+        message = (
+            f"k = {k} neighbours can't be had from {n_perturbations:,} perturbations: "
+            f"choose k from 1 to {n_perturbations - 1:,}"
+        )
+        raise InputError(message)
+    return k
+
+
+def rank_all(perturbation_map: PerturbationMap, query: str, *, opposite: bool = False) -> Ranking:
+    """Rank every perturbation of a map by its cosine to one query.
+
+    Raises
+    ------
+    InputError
+        When the query is not in the map (the nearest names are given), or its profile has length zero.
+    """
+    row = perturbation_map.position(query)
+    norms = perturbation_map.norms
+    if norms[row] == 0:
+        message = (
+            f"the profile of {query!r} is zero in {perturbation_map.recipe.representation!r}: it has no neighbours"
+        )
+        raise InputError(message)
+    products = perturbation_map.profiles @ perturbation_map.profiles[row]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        similarities = np.round((products / (norms * norms[row])).astype(np.float64), TIE_DECIMALS)
+    similarities[norms == 0] = np.nan
+    similarities[row] = np.nan
+    # Rounding may leave a duplicate profile a hair outside the range of a cosine.
+    return Ranking(query, perturbation_map.names, np.clip(similarities, -1.0, 1.0), opposite)
+
+
+def neighborhood(perturbation_map: PerturbationMap, query: str, *, k: int = 10, opposite: bool = False) -> Neighborhood:
+    """Find the k perturbations most similar to one query (or most opposite), by cosine, exactly.
+
+    Parameters
+    ----------
+    perturbation_map
+        The map.
+    query
+        Name of a perturbation in it.
+    k
+        Number of neighbours, from 1 to n_perturbations − 1.
+    opposite
+        Whether to take the most negative cosines.
+
+    Raises
+    ------
+    InputError
+        When the query is unknown, its profile is zero, or k is out of range.
+    """
+    check_k(k, perturbation_map.n_perturbations)
+    return rank_all(perturbation_map, query, opposite=opposite).nearest(k)
+
+
+def neighborhoods(
+    perturbation_map: PerturbationMap,
+    *,
+    k: int = 10,
+    opposite: bool = False,
+    queries: npt.ArrayLike | None = None,
+) -> Neighborhoods:
+    """Find the neighbourhoods of many queries, exactly, a block of rows at a time.
+
+    Parameters
+    ----------
+    perturbation_map
+        The map.
+    k, opposite
+        As in `neighborhood`.
+    queries
+        Rows of the map, shape (n_queries,); all without it.
+
+    Returns
+    -------
+    Neighborhoods
+        In the order of `queries`; memory grows with n_queries × k, never with n_perturbations².
+    """
+    check_k(k, perturbation_map.n_perturbations)
+    n = perturbation_map.n_perturbations
+    asked = np.arange(n) if queries is None else np.asarray(queries, dtype=np.intp)
+    rows = np.full((len(asked), k), -1, dtype=np.intp)
+    similarities = np.full((len(asked), k), np.nan, dtype=np.float32)
+    ties: dict[int, tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]] = {}
+    for start, scores in _score_blocks(perturbation_map, asked, opposite=opposite):
+        top, values, overflow = _top_of_block(scores, k)
+        stop = start + len(scores)
+        found = np.isfinite(values)
+        rows[start:stop] = np.where(found, top, -1)
+        similarities[start:stop] = np.where(found, -values if opposite else values, np.nan)
+        for line, probabilities in overflow.items():
+            ties[start + line] = probabilities
+    return Neighborhoods(asked, rows, similarities, ties)
+
+
+def membership(scores: npt.NDArray[np.floating], k: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
+    """Probability of each row to be among the k largest when ties are broken at random.
+
+    Parameters
+    ----------
+    scores
+        Shape (n,), −inf where a row can't be chosen.
+    k
+        Number chosen.
+
+    Returns
+    -------
+    tuple
+        Rows with a probability above zero, and the probabilities; they sum to k, or to the number of finite
+        scores where that is less.
+    """
+    finite = int(np.isfinite(scores).sum())
+    if finite <= k:
+        rows = np.flatnonzero(np.isfinite(scores))
+        return rows, np.ones(len(rows))
+    rounded = np.round(scores.astype(np.float64), TIE_DECIMALS)
+    threshold = np.partition(rounded, len(rounded) - k)[len(rounded) - k]
+    above = np.flatnonzero(rounded > threshold)
+    tied = np.flatnonzero(rounded == threshold)
+    share = (k - len(above)) / len(tied)
+    return np.concatenate([above, tied]), np.concatenate([np.ones(len(above)), np.full(len(tied), share)])
+
+
+def _score_blocks(
+    perturbation_map: PerturbationMap, queries: npt.NDArray[np.intp], *, opposite: bool
+) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+    norms = perturbation_map.norms
+    usable = norms > 0
+    unit = perturbation_map.profiles / np.where(usable, norms, 1).astype(np.float32)[:, None]
+    step = max(1, _BLOCK_BYTES // (4 * len(unit)))
+    for start in range(0, len(queries), step):
+        asked = queries[start : start + step]
+        scores = unit[asked] @ unit.T
+        if opposite:
+            np.negative(scores, out=scores)
+        scores[:, ~usable] = -np.inf
+        scores[~usable[asked]] = -np.inf
+        scores[np.arange(len(asked)), asked] = -np.inf
+        yield start, scores
+
+
+def _top_of_block(
+    scores: npt.NDArray[np.float32], k: int
+) -> tuple[
+    npt.NDArray[np.intp],
+    npt.NDArray[np.float32],
+    dict[int, tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]],
+]:
+    """First k of every line, largest first and ties by row number; and the lines whose k-th place is tied."""
+    n = scores.shape[1]
+    width = min(n, k + _PADDING)
+    candidates = (
+        np.argpartition(scores, n - width, axis=1)[:, n - width :]
+        if width < n
+        else np.tile(np.arange(n), (len(scores), 1))
+    )
+    values = np.round(np.take_along_axis(scores, candidates, axis=1), TIE_DECIMALS)
+    order = np.lexsort((candidates, -values), axis=1)
+    candidates = np.take_along_axis(candidates, order, axis=1)
+    values = np.take_along_axis(values, order, axis=1)
+    overflow = {}
+    if width > k:
+        for line in np.flatnonzero(values[:, k - 1] - values[:, k] < _TIE / 2).tolist():
+            if not np.isfinite(values[line, k]):
+                continue
+            full, exact = _top_of_row(scores[line], k)
+            candidates[line, :k], values[line, :k] = full, exact
+            overflow[line] = membership(scores[line], k)
+    return candidates[:, :k], values[:, :k], overflow
+
+
+def _top_of_row(scores: npt.NDArray[np.floating], k: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.floating]]:
+    rounded = np.round(scores, TIE_DECIMALS)
+    threshold = np.partition(rounded, len(rounded) - k)[len(rounded) - k]
+    above = np.flatnonzero(rounded >= threshold)
+    rows = above[np.lexsort((above, -rounded[above]))][:k]
+    return rows, rounded[rows]

@@ -1,0 +1,333 @@
+"""What a screen is: rows with roles, in one context, and named representations of those rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from explorer.errors import InputError, listed, unknown_name
+from explorer.sources import ArraySource
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+Kind = Literal["simple", "learned", "placebo"]
+KINDS: tuple[Kind, ...] = ("simple", "learned", "placebo")
+
+# Large enough that the matrix product dominates, small enough that a pass stays in tens of megabytes.
+BYTES_PER_CHUNK = 32 * 2**20
+
+
+class RowSource(Protocol):
+    """A matrix of rows that can be read by ranges of rows, wherever it is kept."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of rows and of features."""
+
+    def read(self, start: int, stop: int) -> npt.NDArray[np.float32]:
+        """Read rows `start` to `stop`, dense, shape (stop - start, n_features)."""
+
+    def fingerprint(self) -> str:
+        """Digest of the content; equal content gives equal digests on every machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """Which columns of the rows play which part.
+
+    Attributes
+    ----------
+    perturbation
+        Column of perturbation labels.
+    control
+        Labels that mark controls; empty where there are none, or where `control_column` says it.
+    control_column
+        Boolean column that marks controls.
+    keep_controls
+        Whether controls are perturbations too and stay in the map (nonessential genes).
+    batch, guide
+        Columns of the batch and of the guide, where the screen has them.
+    group
+        Columns that could confound: chromosome arm, plate position …
+    replicates
+        Whether rows that share a perturbation are replicates although no batch or guide is declared.
+    """
+
+    perturbation: str
+    control: tuple[str, ...] = ()
+    control_column: str | None = None
+    keep_controls: bool = False
+    batch: str | None = None
+    guide: str | None = None
+    group: tuple[str, ...] = ()
+    replicates: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The conditions that every finding is conditioned on."""
+
+    name: str
+    cell_system: str = "not stated"
+    perturbation_type: str = "not stated"
+    technique: str = "not stated"
+    outcome: str = "not stated"
+    time: str = "not stated"
+
+    @property
+    def sentence(self) -> str:
+        """All that was stated, in one line."""
+        parts = (self.cell_system, self.perturbation_type, self.technique, self.outcome, self.time)
+        return " · ".join(part for part in parts if part != "not stated") or "conditions not stated"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Representation:
+    """One feature matrix over the rows of a screen.
+
+    Attributes
+    ----------
+    name, kind
+        Its name, and whether it is simple, learned or a placebo.
+    source
+        Where the rows are read from, shape (n_rows, n_features).
+    origin
+        The file, or the key inside it, in words.
+    description, trained
+        What it is; for a learned one what it saw and how its settings were chosen.
+    seed_of
+        Name of the representation that differs from this one in the random seed alone.
+    """
+
+    name: str
+    kind: Kind
+    source: RowSource
+    origin: str = "memory"
+    description: str = ""
+    trained: str = ""
+    seed_of: str | None = None
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return self.source.shape[0]
+
+    @property
+    def n_features(self) -> int:
+        """Number of features."""
+        return self.source.shape[1]
+
+    def chunks(self, n_rows: int | None = None) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+        """Read the rows in order, a block at a time: the only way to the rows.
+
+        Parameters
+        ----------
+        n_rows
+            Rows in a block; by default as many as fit in 32 MiB.
+
+        Yields
+        ------
+        tuple
+            Index of the block's first row, and the block, float32, shape (≤ n_rows, n_features).
+        """
+        step = n_rows or max(1, BYTES_PER_CHUNK // (4 * max(1, self.n_features)))
+        for start in range(0, self.n_rows, step):
+            yield start, self.source.read(start, min(start + step, self.n_rows))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Screen:
+    """Rows of one context, with roles, and named representations of those rows.
+
+    Attributes
+    ----------
+    dataset
+        Name of the data set.
+    context
+        The conditions.
+    rows
+        One line a row, with the columns that the roles name.
+    roles
+        Which column plays which part.
+    representations
+        By name, in the card's order.
+
+    Raises
+    ------
+    InputError
+        When a role names an absent column, a representation has other rows, or perturbations have no name.
+    """
+
+    dataset: str
+    context: Context
+    rows: pl.DataFrame
+    roles: Roles
+    representations: Mapping[str, Representation] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        roles, columns = self.roles, self.rows.columns
+        named = {
+            "perturbation": roles.perturbation,
+            "control": roles.control_column,
+            "batch": roles.batch,
+            "guide": roles.guide,
+        }
+        for role, column in [*named.items(), *(("group", column) for column in roles.group)]:
+            if column is not None and column not in columns:
+                msg = f"{role} column"
+                raise unknown_name(msg, column, columns)
+        for representation in self.representations.values():
+            if representation.n_rows != self.rows.height:
+                message = (
+                    f"representation {representation.name!r} has {representation.n_rows:,} rows, "
+                    f"the screen {self.context.name!r} has {self.rows.height:,}: give one row for each, "
+                    "in the same order or with names"
+                )
+                raise InputError(message)
+        self._check_perturbations()
+        self._check_controls()
+
+    def _check_perturbations(self) -> None:
+        labels = self.rows[self.roles.perturbation]
+        blank = int(labels.is_null().sum()) + int((labels.cast(pl.String).str.strip_chars() == "").sum())
+        if blank:
+            message = (
+                f"{blank:,} rows have no perturbation in column {self.roles.perturbation!r}: "
+                "name them, or leave those rows out"
+            )
+            raise InputError(message)
+        if self.roles.batch or self.roles.guide or self.roles.replicates or not len(labels):
+            return
+        counts = labels.cast(pl.String).value_counts(sort=True)
+        repeated = counts.filter(pl.col("count") > 1)
+        # One row each is the rule here, so a repeated name is a slip and must not be averaged silently.
+        if 0 < repeated.height <= counts.height / 2:
+            message = (
+                f"duplicate perturbation names: {listed(repeated[self.roles.perturbation].sort())} "
+                "stand in several rows while most stand in one: make the names unique, or say "
+                "`replicates = true` (or name a guide or batch column) under [roles]"
+            )
+            raise InputError(message)
+
+    def _check_controls(self) -> None:
+        roles = self.roles
+        if roles.control_column is not None:
+            flags = self.rows[roles.control_column]
+            if flags.dtype != pl.Boolean:
+                message = (
+                    f"control column {roles.control_column!r} holds {flags.dtype}, expected true and false: "
+                    "name a column of booleans, or give the label of the controls instead"
+                )
+                raise InputError(message)
+        present = set(self.perturbation_labels()) if roles.control else set()
+        for label in roles.control:
+            if label not in present:
+                msg = "control label"
+                raise unknown_name(msg, label, sorted(present))
+
+    def perturbation_labels(self) -> list[str]:
+        """Perturbation of every row."""
+        return self.rows[self.roles.perturbation].cast(pl.String).to_list()
+
+    def is_control(self) -> npt.NDArray[np.bool_]:
+        """Whether each row is a control, shape (n_rows,)."""
+        if self.roles.control_column is not None:
+            return self.rows[self.roles.control_column].fill_null(value=False).to_numpy().astype(bool)
+        labels = self.rows[self.roles.perturbation].cast(pl.String)
+        return labels.is_in(list(self.roles.control)).to_numpy().astype(bool)
+
+    def representation(self, name: str) -> Representation:
+        """Look a representation up by name.
+
+        Raises
+        ------
+        InputError
+            When there is none of that name; the message names the nearest.
+        """
+        try:
+            return self.representations[name]
+        except KeyError:
+            msg = "representation"
+            raise unknown_name(msg, name, self.representations) from None
+
+    @classmethod
+    def from_anndata(cls, adata: AnnData, *, perturbation: str, **roles: Any) -> Self:
+        """Make a screen of an AnnData in memory: ``X``, every layer and every ``obsm`` entry.
+
+        Parameters
+        ----------
+        adata
+            Rows are cells, wells, guides or perturbations.
+        perturbation
+            Column of ``obs`` with the perturbation.
+        **roles
+            The other fields of `Roles`.
+
+        Returns
+        -------
+        Screen
+            With the representations ``X``, ``layers/KEY`` and ``obsm/KEY``, all of kind *simple*
+            but for ``obsm`` keys, which are taken as *learned* unless they are ``X_pca``.
+        """
+        from explorer.sources import as_source  # kept here: it needs scipy only for sparse input
+
+        table = pl.DataFrame(
+            {
+                str(column): adata.obs[column]
+                .astype(adata.obs[column].dtype if adata.obs[column].dtype.kind in "biuf" else str)
+                .to_numpy()
+                for column in adata.obs.columns
+            }
+        )
+        matrices: dict[str, tuple[Kind, Any]] = {}
+        if adata.X is not None:
+            matrices["X"] = ("simple", adata.X)
+        matrices |= {f"layers/{key}": ("simple", value) for key, value in adata.layers.items()}
+        for key, value in adata.obsm.items():
+            matrices[f"obsm/{key}"] = ("simple" if key == "X_pca" else "learned", value)
+        representations = {
+            name: Representation(name=name, kind=kind, source=as_source(value), origin=name)
+            for name, (kind, value) in matrices.items()
+        }
+        return cls(
+            dataset="AnnData in memory",
+            context=Context("all"),
+            rows=table,
+            roles=Roles(perturbation=perturbation, **roles),
+            representations=representations,
+        )
+
+    @classmethod
+    def from_arrays(cls, perturbations: list[str], representations: Mapping[str, npt.ArrayLike], **roles: Any) -> Self:
+        """Make a screen of arrays in memory, all of kind *simple*; for tests and small studies.
+
+        Parameters
+        ----------
+        perturbations
+            Perturbation of every row.
+        representations
+            Arrays of shape (n_rows, n_features) by name.
+        **roles
+            Other fields of `Roles`; `batch` and `guide` take the labels themselves, one a row.
+        """
+        columns: dict[str, Any] = {"perturbation": perturbations}
+        for role in ("batch", "guide"):
+            if roles.get(role) is not None:
+                columns[role] = roles[role]
+                roles[role] = role
+        return cls(
+            dataset="arrays in memory",
+            context=Context("all"),
+            rows=pl.DataFrame(columns),
+            roles=Roles(perturbation="perturbation", **roles),
+            representations={
+                name: Representation(name, "simple", ArraySource(np.asarray(values)))
+                for name, values in representations.items()
+            },
+        )
