@@ -21,8 +21,9 @@ from explorer.compare import (
 )
 from explorer.embed import double_center, effect_norm, principal_components, random_projection
 from explorer.errors import InputError
+from explorer.knowledge import load_knowledge
 from explorer.layout import Layout, pca_layout, rotate_onto, umap_layout
-from explorer.load import Dataset, load_dataset, load_knowledge, load_screen
+from explorer.load import Dataset, load_dataset, load_screen
 from explorer.moments import ScreenMoments, collect_moments, merge_moments
 from explorer.relate import Neighborhood, Neighborhoods, Ranking, neighborhood, neighborhoods, rank_all
 from explorer.relationships import GeneSets, Knowledge, Relationships, compare_enrichment, enrichment

@@ -126,8 +126,10 @@ class PerturbationMap:
             object.__setattr__(self, "names", tuple(self.names[row] for row in order))
             object.__setattr__(self, "profiles", np.asarray(self.profiles)[order])
             object.__setattr__(self, "table", self.table[order])
-        profiles = np.ascontiguousarray(self.profiles, dtype=np.float32)
-        norms = np.sqrt(np.einsum("ij,ij->i", profiles, profiles))
+        # A view, so that an array the caller still holds is not locked.
+        profiles = np.ascontiguousarray(self.profiles, dtype=np.float32).view()
+        # In float64, since squares of small or large float32 values leave its range.
+        norms = np.sqrt(np.einsum("ij,ij->i", profiles, profiles, dtype=np.float64)).astype(np.float32)
         for array in (profiles, norms):
             array.setflags(write=False)
         object.__setattr__(self, "profiles", profiles)
@@ -160,7 +162,7 @@ class PerturbationMap:
     def restricted_to(self, names: Iterable[str]) -> PerturbationMap:
         """Take some perturbations; they stay sorted."""
         wanted = sorted(set(names))
-        if len(wanted) == len(self.names):
+        if wanted == list(self.names):
             return self
         rows = [self.position(name) for name in wanted]
         return PerturbationMap(tuple(wanted), self.profiles[rows], self.table[rows], self.recipe)
@@ -330,7 +332,9 @@ def replicate_halves(
         return None
     shuffled = replicates.with_columns(pl.Series("order", np.random.default_rng(seed).random(replicates.height)))
     halves = shuffled.with_columns((pl.col("order").rank("ordinal").over("perturbation") % 2).alias("half"))
-    half = frame.join(halves, on=["perturbation", "replicate"], how="left", maintain_order="left")["half"].to_numpy()
+    # Rows whose guide is not stated count as one guide here too.
+    joined = frame.join(halves, on=["perturbation", "replicate"], how="left", nulls_equal=True, maintain_order="left")
+    half = joined["half"].to_numpy()
     one, other = (
         build_map(
             screen,

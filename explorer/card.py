@@ -199,6 +199,31 @@ def read_knowledge_card(folder: Path) -> KnowledgeCard:
     )
 
 
+def inside(folder: Path, name: str) -> Path:
+    """Find a file that a card names; nothing outside the card's folder is ever opened.
+
+    Raises
+    ------
+    InputError
+        When the name leads out of the folder, by dots, an absolute path or a link, or there is no such file.
+    """
+    try:
+        root = folder.resolve()
+        path = (root / name).resolve()
+        found = path.exists()
+    except (OSError, RuntimeError, ValueError) as error:  # too long, a link to itself, a null character
+        message = f"the card of {folder.name!r} names {shown(name)}, which can't be opened: check the name"
+        raise InputError(message) from error
+    if not path.is_relative_to(root) or path == root:
+        message = f"the card of {folder.name!r} names {shown(name)}: files must lie inside the dataset's folder"
+        raise InputError(message)
+    if not found:
+        here = [item.name for item in root.iterdir() if item.name != CARD_FILE]
+        msg = f"the card of {folder.name!r}: {unknown_name('file', name, here)}"
+        raise InputError(msg)
+    return path
+
+
 def _roles(table: _Table) -> Roles:
     control = table.values.get("control", ())
     column = None
@@ -206,8 +231,7 @@ def _roles(table: _Table) -> Roles:
         entry = _Table(control, f"{table.where} control")
         entry.allow(("column",))
         column, control = entry.text("column", required=True), ()
-    labels = (control,) if isinstance(control, str) else tuple(str(label) for label in control)
-    group = table.values.get("group", ())
+    labels = _labels(table, "control", control)
     return Roles(
         perturbation=table.text("perturbation", required=True),
         control=labels,
@@ -215,9 +239,18 @@ def _roles(table: _Table) -> Roles:
         keep_controls=table.flag("keep_controls"),
         batch=table.text("batch") or None,
         guide=table.text("guide") or None,
-        group=(group,) if isinstance(group, str) else tuple(str(name) for name in group),
+        group=_labels(table, "group", table.values.get("group", ())),
         replicates=table.flag("replicates"),
     )
+
+
+def _labels(table: _Table, key: str, value: object) -> tuple[str, ...]:
+    """Read one name or a list of names."""
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        message = f"{table.where}: {key!r} is {shown(value)}, expected text in quotes or a list of such texts"
+        raise InputError(message)
+    return tuple(names)
 
 
 def _context(name: str, table: _Table) -> ContextCard:

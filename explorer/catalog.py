@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from explorer.aggregate import PerturbationMap, build_map
+from explorer.aggregate import PerturbationMap, build_map, replicate_halves
 from explorer.card import CARD_FILE, NAME_PATTERN, is_knowledge
 from explorer.compare import OverlapDistribution, overlap_distribution
 from explorer.errors import InputError, unknown_name
+from explorer.knowledge import knowledge_beside
 from explorer.layout import Layout, cached_umap, pca_layout
-from explorer.load import Dataset, knowledge_beside, load_dataset, load_layout, load_screen
+from explorer.load import Dataset, load_dataset, load_layout, load_screen
 from explorer.relationships import Knowledge
 from explorer.screen import Screen
 
@@ -73,11 +74,8 @@ def open_catalog(path: str | Path) -> Catalog:
     if root.is_dir() and not (root / CARD_FILE).is_file() and root.suffix != ".zarr":
         datasets, problems = {}, {}
         for folder in sorted(root.iterdir()):
-            inside = folder.resolve().parent == root.resolve()
-            if not (inside and NAME_PATTERN.fullmatch(folder.name) and (folder / CARD_FILE).is_file()):
-                continue
             try:
-                if not is_knowledge(folder):
+                if _is_offered(folder, root) and not is_knowledge(folder):
                     datasets[folder.name] = load_dataset(folder)
             except InputError as error:
                 problems[folder.name] = str(error)
@@ -88,6 +86,18 @@ def open_catalog(path: str | Path) -> Catalog:
         return Catalog(datasets, problems)
     dataset = load_dataset(root)
     return Catalog({dataset.name: dataset})
+
+
+def _is_offered(folder: Path, root: Path) -> bool:
+    if not NAME_PATTERN.fullmatch(folder.name):
+        return False
+    try:
+        return folder.resolve().parent == root.resolve() and (folder / CARD_FILE).is_file()
+    except (OSError, RuntimeError) as error:
+        if folder.is_symlink():  # a link to itself, or to what may not be seen
+            return False
+        message = f"can't open {folder.name!r}: {error}; check who may read it"
+        raise InputError(message) from error
 
 
 class _Shared:
@@ -118,6 +128,11 @@ class _Shared:
                     self._values.popitem(last=False)
             return value
 
+    def peek(self, key: Hashable) -> Any:
+        """Value that stands ready, else None."""
+        with self._guard:
+            return self._values.get(key)
+
 
 _shared = _Shared()
 
@@ -138,6 +153,16 @@ def shared_map(dataset: Dataset, context: str, representation: str, *, alignment
     return _shared.get(key, lambda: build_map(shared_screen(dataset, context), representation, alignment=alignment))
 
 
+def shared_halves(
+    dataset: Dataset, context: str, representation: str, *, alignment: str = "none"
+) -> tuple[PerturbationMap, PerturbationMap] | None:
+    """Make maps of two halves of the replicates, once a process; None where there are no replicates."""
+    key = ("halves", *_identity(dataset), context, representation, alignment)
+    return _shared.get(
+        key, lambda: replicate_halves(shared_screen(dataset, context), representation, alignment=alignment)
+    )
+
+
 def shared_layout(dataset: Dataset, perturbation_map: PerturbationMap, *, compute_umap: bool = False) -> Layout:
     """Layout of a map: shipped with the dataset, else UMAP from the cache, else PCA at once.
 
@@ -148,13 +173,16 @@ def shared_layout(dataset: Dataset, perturbation_map: PerturbationMap, *, comput
     compute_umap
         Whether to make the UMAP now where there is none yet; this takes seconds to minutes.
     """
+    key = ("layout", perturbation_map.fingerprint, perturbation_map.n_perturbations)
 
     def ready() -> Layout | None:
         shipped = load_layout(dataset, perturbation_map)
         return shipped if shipped is not None else cached_umap(perturbation_map, compute=compute_umap)
 
-    key = ("layout", perturbation_map.fingerprint, perturbation_map.n_perturbations)
-    found = _shared.get((*key, "UMAP", compute_umap), ready)
+    # What was looked for in vain is kept under another name than what was made, or it would hide it.
+    found = _shared.get((*key, "made" if compute_umap else "found"), ready)
+    if found is None:
+        found = _shared.peek((*key, "made"))
     return found if found is not None else _shared.get((*key, "PCA"), lambda: pca_layout(perturbation_map))
 
 

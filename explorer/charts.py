@@ -12,22 +12,23 @@ import polars as pl
 if TYPE_CHECKING:
     import altair as alt
 
-# Okabe and Ito's palette: told apart by colour-blind readers. One pair of shades, for light and dark pages.
+# Green, blue and orange after Okabe and Ito: told apart by colour-blind readers, on light and on dark pages.
 # Where a label stands beside its point: on the outer side of each column.
 _LABELS: tuple[tuple[str, Literal["left", "right"], int], ...] = (("left", "right", -13), ("right", "left", 13))
-SIDE_COLORS: Mapping[str, tuple[str, str]] = {
-    "shared": ("#009E73", "#2BC79B"),
-    "only left": ("#0072B2", "#56B4E9"),
-    "only right": ("#D55E00", "#F0975A"),
-}
-OTHER_COLOR = ("#B5BAC1", "#555C66")
-Theme = Literal["light", "dark"]
+SIDE_COLORS: Mapping[str, str] = {"shared": "#009E73", "only left": "#2F86C9", "only right": "#E07A2C"}
+OTHER_COLOR = "#9AA1AB"
+# marimo does not tell Python the theme that the browser follows, so text is a grey that reads on both.
+INK = "#767D87"
 
 
-def side_palette(theme: Theme = "light") -> list[str]:
+def side_palette() -> list[str]:
     """Colours of *other, shared, only left, only right*, in this order."""
-    shade = 0 if theme == "light" else 1
-    return [OTHER_COLOR[shade], *(pair[shade] for pair in SIDE_COLORS.values())]
+    return [OTHER_COLOR, *SIDE_COLORS.values()]
+
+
+def side_labels() -> list[str]:
+    """Legend of `side_palette`; the backdrop has none."""
+    return ["", *SIDE_COLORS]
 
 
 def side_codes(names: Sequence[str], sides: Mapping[str, str]) -> npt.NDArray[np.int64]:
@@ -43,7 +44,6 @@ def overlap_strip(
     overlap: float,
     chance: float,
     yardsticks: Mapping[str, float],
-    theme: Theme = "light",
 ) -> alt.LayerChart | alt.FacetChart:
     """Show where one query's overlap stands among all queries.
 
@@ -55,21 +55,19 @@ def overlap_strip(
         The query, its overlap, and the overlap by chance.
     yardsticks
         Further overlaps to mark, by what they are (between seeds, between replicate halves).
-    theme
-        Colours for a light or a dark page.
     """
     import altair as alt
 
-    shared = SIDE_COLORS["shared"][0 if theme == "light" else 1]
+    shared = SIDE_COLORS["shared"]
     bars = (
         alt.Chart(frame)
-        .mark_bar(color=OTHER_COLOR[0 if theme == "light" else 1], size=14)
+        .mark_bar(color=OTHER_COLOR, size=14)
         .encode(
             x=alt.X(
                 "overlap:Q",
                 title="overlap of the two neighbourhoods",
-                scale=alt.Scale(domain=[0, 1]),
-                axis=alt.Axis(format="%"),
+                scale=alt.Scale(domain=[-0.03, 1.03], nice=False),
+                axis=alt.Axis(format="%", values=[0, 0.2, 0.4, 0.6, 0.8, 1]),
             ),
             y=alt.Y("perturbations:Q", title="perturbations"),
             tooltip=[alt.Tooltip("overlap:Q", format=".0%"), alt.Tooltip("perturbations:Q", format=",")],
@@ -77,7 +75,7 @@ def overlap_strip(
     )
     marks = pl.DataFrame(
         {
-            "what": [query, "chance", *yardsticks],
+            "what": [f"{query}, this query", "chance", *yardsticks],
             "overlap": [overlap, chance, *yardsticks.values()],
         }
     )
@@ -108,9 +106,7 @@ def overlap_counts(overlaps: npt.NDArray[np.float64]) -> pl.DataFrame:
     return pl.DataFrame({"overlap": values, "perturbations": counts})
 
 
-def rank_ladder(
-    table: pl.DataFrame, *, titles: tuple[str, str], k: int, theme: Theme = "light"
-) -> alt.LayerChart | alt.FacetChart:
+def rank_ladder(table: pl.DataFrame, *, titles: tuple[str, str], k: int) -> alt.LayerChart | alt.FacetChart:
     """Show both neighbourhoods as ranked columns, lines joining what is shared.
 
     Parameters
@@ -121,16 +117,13 @@ def rank_ladder(
         Names of the left and the right representation.
     k
         Neighbours a side.
-    theme
-        Colours for a light or a dark page.
     """
     import altair as alt
 
-    shade = 0 if theme == "light" else 1
     color = alt.Color(
         "neighbour of:N",
         title=None,
-        scale=alt.Scale(domain=list(SIDE_COLORS), range=[pair[shade] for pair in SIDE_COLORS.values()]),
+        scale=alt.Scale(domain=list(SIDE_COLORS), range=list(SIDE_COLORS.values())),
         legend=alt.Legend(orient="top"),
     )
     ends = _ladder_ends(table, k)
@@ -140,7 +133,7 @@ def rank_ladder(
         scale=alt.Scale(domain=[0.4, k + 0.6], reverse=True, nice=False),
         axis=alt.Axis(tickMinStep=1, grid=False, format="d"),
     )
-    x = alt.X("x:Q", title=None, axis=None, scale=alt.Scale(domain=[-1.35, 2.35]))
+    x = alt.X("x:Q", title=None, axis=None, scale=alt.Scale(domain=[-0.75, 1.75]))
     tooltip = [
         alt.Tooltip("perturbation:N"),
         alt.Tooltip("neighbour of:N"),
@@ -160,7 +153,7 @@ def rank_ladder(
     rings = (
         base.transform_filter(alt.datum["known"] != "")
         .mark_point(size=170, strokeWidth=1.6, filled=False)
-        .encode(x=x, y=y, color=alt.value("#222222" if theme == "light" else "#f2f2f2"), tooltip=tooltip)
+        .encode(x=x, y=y, color=alt.value(INK), tooltip=tooltip)
     )
     labels = [
         base.transform_filter(alt.datum["side"] == side)
@@ -169,7 +162,7 @@ def rank_ladder(
             x=x,
             y=y,
             text="label:N",
-            color=alt.value("#222222" if theme == "light" else "#f2f2f2"),
+            color=alt.value(INK),
             tooltip=tooltip,
         )
         for side, align, offset in _LABELS
@@ -177,7 +170,7 @@ def rank_ladder(
     heads = (
         alt.Chart(pl.DataFrame({"x": [0.0, 1.0], "text": list(titles)}))
         .mark_text(fontWeight="bold", fontSize=12, baseline="bottom", limit=190)
-        .encode(x=x, y=alt.value(-6), text="text:N", color=alt.value("#222222" if theme == "light" else "#f2f2f2"))
+        .encode(x=x, y=alt.value(-6), text="text:N", color=alt.value(INK))
     )
     return alt.layer(lines, points, rings, *labels, heads).properties(
         width="container", height=max(150, 24 * k), padding={"top": 24, "left": 5, "right": 5, "bottom": 5}
@@ -207,24 +200,18 @@ def _ladder_ends(table: pl.DataFrame, k: int) -> pl.DataFrame:
     return pl.concat(sides)
 
 
-def static_pair(
-    frame: pl.DataFrame, *, titles: tuple[str, str], captions: tuple[str, str], theme: Theme = "light"
-) -> alt.HConcatChart:
+def static_pair(frame: pl.DataFrame, *, titles: tuple[str, str], captions: tuple[str, str]) -> alt.HConcatChart:
     """Draw the two maps as one figure for export.
 
     Parameters
     ----------
     frame
-        As `pair_frame` gives it.
+        Columns ``perturbation, side (left, right), x, y, neighbour of, known, query``, one line a point and side.
     titles, captions
         A title and a line below it for each side.
-    theme
-        Colours for a light or a dark page.
     """
     import altair as alt
 
-    shade = 0 if theme == "light" else 1
-    ink = "#222222" if theme == "light" else "#f2f2f2"
     domain = ["other", *SIDE_COLORS]
     panels = []
     for side, title, caption in zip(("left", "right"), titles, captions, strict=True):
@@ -236,7 +223,7 @@ def static_pair(
             "neighbour of:N",
             title=None,
             sort=domain,
-            scale=alt.Scale(domain=domain, range=side_palette(theme)),
+            scale=alt.Scale(domain=domain, range=side_palette()),
             legend=alt.Legend(orient="bottom"),
         )
         rest = here.filter(pl.col("neighbour of") == "other")
@@ -245,14 +232,14 @@ def static_pair(
         # Thousands of grey points are only a backdrop: an export stays small with a sample of them.
         backdrop = rest.sample(min(rest.height, 4_000), seed=0)
         layers = [
-            alt.Chart(backdrop).mark_circle(size=7, opacity=0.5, color=OTHER_COLOR[shade]).encode(x=x, y=y),
+            alt.Chart(backdrop).mark_circle(size=7, opacity=0.5, color=OTHER_COLOR).encode(x=x, y=y),
             alt.Chart(found.filter(pl.col("known") != ""))
-            .mark_point(size=130, color=ink, strokeWidth=1.3)
+            .mark_point(size=130, color=INK, strokeWidth=1.3)
             .encode(x=x, y=y),
             alt.Chart(found).mark_circle(size=55, opacity=1).encode(x=x, y=y, color=color),
-            alt.Chart(asked).mark_point(shape="cross", size=160, filled=True, color=ink, opacity=1).encode(x=x, y=y),
+            alt.Chart(asked).mark_point(shape="cross", size=160, filled=True, color=INK, opacity=1).encode(x=x, y=y),
             alt.Chart(pl.concat([found, asked]))
-            .mark_text(dx=7, dy=-6, align="left", fontSize=10, color=ink)
+            .mark_text(dx=7, dy=-6, align="left", fontSize=10, color=INK)
             .encode(x=x, y=y, text="perturbation:N"),
         ]
         panels.append(
@@ -261,35 +248,6 @@ def static_pair(
             )
         )
     return alt.hconcat(*panels)
-
-
-def pair_frame(
-    names: Sequence[str],
-    layouts: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]],
-    *,
-    query: str,
-    sides: Mapping[str, str],
-    known: Mapping[str, str],
-) -> pl.DataFrame:
-    """Tidy the two layouts: ``perturbation, side, x, y, neighbour of, known, query``, one line a point."""
-    one_side = pl.DataFrame(
-        {
-            "perturbation": list(names),
-            "neighbour of": [sides.get(name, "other") for name in names],
-            "known": [known.get(name, "") for name in names],
-            "query": [name == query for name in names],
-        }
-    )
-    return pl.concat(
-        [
-            one_side.with_columns(
-                pl.lit(side).alias("side"),
-                pl.Series("x", coordinates[:, 0], dtype=pl.Float64),
-                pl.Series("y", coordinates[:, 1], dtype=pl.Float64),
-            )
-            for side, coordinates in zip(("left", "right"), layouts, strict=True)
-        ]
-    )
 
 
 def figure_bytes(chart: Any, file_format: Literal["svg", "png"], *, background: str = "white") -> bytes:

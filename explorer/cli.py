@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -15,7 +17,8 @@ from explorer.aggregate import build_map
 from explorer.align import METHODS
 from explorer.catalog import open_catalog
 from explorer.errors import InputError
-from explorer.load import Dataset, knowledge_beside, load_dataset, load_screen
+from explorer.knowledge import knowledge_beside
+from explorer.load import Dataset, load_dataset, load_screen
 from explorer.moments import collect_moments, describe_excluded
 from explorer.relate import neighborhood
 
@@ -29,16 +32,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit status: 0, or 2 after one line on standard error when the input can't be used.
     """
     parser = _parser()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal that can't show a sign gets its number instead of a traceback.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         options = parser.parse_args(arguments)
         options.run(options)
         sys.stdout.flush()
-    except InputError as error:
-        sys.stderr.write(f"explorer: {' '.join(str(error).split())}\n")
-        return 2
     except BrokenPipeError:
         # The reader (head, less) left early; what it wanted it has. Python must not flush at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (InputError, OSError) as error:
+        sys.stderr.write(f"explorer: {_one_line(' '.join(str(error).split()))}\n")
+        return 2
     return 0
 
 
@@ -91,12 +97,12 @@ def _roles(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _print_json(value: object) -> None:
-    # json writes NaN, which is not JSON: absent numbers are null.
-    sys.stdout.write(json.dumps(_without_nan(value), ensure_ascii=False, indent=2) + "\n")
+    # json writes NaN, which is not JSON: absent numbers are null. ASCII alone: names may hold control characters.
+    sys.stdout.write(json.dumps(_without_nan(value), indent=2, allow_nan=False) + "\n")
 
 
 def _without_nan(value: object) -> object:
-    if isinstance(value, float) and value != value:
+    if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
         return {key: _without_nan(item) for key, item in value.items()}

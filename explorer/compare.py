@@ -57,7 +57,8 @@ class OverlapDistribution:
     Attributes
     ----------
     queries, overlaps
-        Rows of the common map, and their overlap, shape (n_queries,).
+        Rows of the common map, and their overlap, shape (n_queries,); those whose profile has length zero on
+        either side have no neighbours and are left out.
     n_perturbations, k
         As in `Agreement`.
     seed
@@ -72,8 +73,8 @@ class OverlapDistribution:
 
     @property
     def mean(self) -> float:
-        """Mean overlap."""
-        return float(self.overlaps.mean())
+        """Mean overlap; NaN where no perturbation has neighbours on both sides."""
+        return float(self.overlaps.mean()) if len(self.overlaps) else float("nan")
 
     @property
     def chance(self) -> float:
@@ -256,10 +257,11 @@ def overlap_distribution(
     """
     left, right = common_maps(left, right)
     n = left.n_perturbations
-    sampled = n > 10 * MOST_QUERIES
-    queries = np.arange(n)
+    # Without a profile there are no neighbours to agree on.
+    queries = np.flatnonzero((left.norms > 0) & (right.norms > 0))
+    sampled = len(queries) > 10 * MOST_QUERIES
     if sampled:
-        queries = np.sort(np.random.default_rng(seed).choice(n, size=MOST_QUERIES, replace=False))
+        queries = np.sort(np.random.default_rng(seed).choice(queries, size=MOST_QUERIES, replace=False))
     one, other = (neighborhoods(side, k=k, opposite=opposite, queries=queries) for side in (left, right))
     return OverlapDistribution(queries, overlaps(one, other), n, k, seed if sampled else None)
 
@@ -279,30 +281,35 @@ def overlaps(left: Neighborhoods, right: Neighborhoods) -> npt.NDArray[np.float6
         one, other = left.rows[start : start + step], right.rows[start : start + step]
         same = (one[:, :, None] == other[:, None, :]) & (one >= 0)[:, :, None]
         result[start : start + step] = same.any(axis=2).sum(axis=1) / k
-
-    def members(side: Neighborhoods, line: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
-        rows = side.rows[line][side.rows[line] >= 0]
-        return side.ties.get(line, (rows, np.ones(len(rows))))
-
     for line in left.ties.keys() | right.ties.keys():
-        result[line] = expected_overlap(members(left, line), members(right, line)) / k
+        result[line] = expected_overlap(_members(left, line), _members(right, line)) / k
     return result
 
 
-def graph_overlap(left: Neighborhoods, right: Neighborhoods) -> float:
-    """Share of the undirected edges of two neighbour graphs that both have (Jaccard)."""
+def _members(side: Neighborhoods, line: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
+    rows = side.rows[line][side.rows[line] >= 0]
+    return side.ties.get(line, (rows, np.ones(len(rows))))
 
-    def edges(side: Neighborhoods) -> set[tuple[int, int]]:
-        pairs = (
-            (int(query), int(row))
-            for query, line in zip(side.queries, side.rows, strict=True)
-            for row in line
-            if row >= 0
-        )
-        return {(min(pair), max(pair)) for pair in pairs}
+
+def graph_overlap(left: Neighborhoods, right: Neighborhoods) -> float:
+    """Share of the undirected edges of two neighbour graphs that both have (Jaccard).
+
+    Ties at the k-th place are broken at random, independently on each side: the expected number of common edges
+    over the expected number of edges of either.
+    """
+
+    def edges(side: Neighborhoods) -> dict[tuple[int, int], float]:
+        absent: dict[tuple[int, int], float] = {}
+        for line, query in enumerate(side.queries.tolist()):
+            for row, probability in zip(*(part.tolist() for part in _members(side, line)), strict=True):
+                pair = min(query, row), max(query, row)
+                absent[pair] = absent.get(pair, 1.0) * (1.0 - probability)
+        return {pair: 1.0 - probability for pair, probability in absent.items()}
 
     one, other = edges(left), edges(right)
-    return len(one & other) / len(one | other) if one | other else float("nan")
+    both = sum(probability * other.get(pair, 0.0) for pair, probability in one.items())
+    either = sum(one.values()) + sum(other.values()) - both
+    return both / either if either else float("nan")
 
 
 def merged_table(
@@ -357,18 +364,6 @@ def _found_in(other: Comparison | None, names: Sequence[str]) -> list[str]:
     left, right, measured = set(other.left.names), set(other.right.names), set(other.left_ranking.names)
     words = {(True, True): "both", (True, False): "left", (False, True): "right", (False, False): "neither"}
     return [words[name in left, name in right] if name in measured else "not measured" for name in names]
-
-
-def summary_sentence(comparison: Comparison, distribution: OverlapDistribution) -> str:
-    """Say in one plain sentence how far the two neighbourhoods agree, with chance beside it."""
-    sides = list(comparison.sides.values())
-    share = distribution.share_below(comparison.agreement.overlap)
-    return (
-        f"{comparison.query}: {sides.count(SHARED)} of {comparison.k} "
-        f"{'opposites' if comparison.opposite else 'neighbours'} are the same on both sides "
-        f"(by chance {comparison.k * comparison.agreement.chance:.2g}); "
-        f"{100 * share:.0f} % of perturbations agree less."
-    )
 
 
 def known_counts(comparison: Comparison, partners: Iterable[str]) -> tuple[int, int]:

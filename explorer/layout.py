@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from explorer.aggregate import PerturbationMap
-from explorer.relate import rank_all
+from explorer.relate import TIE_DECIMALS, score_blocks
 from explorer.store import artefact_key, load_arrays, save_arrays
 
 Layout2D = npt.NDArray[np.float32]
@@ -112,7 +112,8 @@ def cached_umap(perturbation_map: PerturbationMap, *, compute: bool, seed: int =
     key = artefact_key(
         "umap",
         perturbation_map.fingerprint,
-        perturbation_map.n_perturbations,
+        # A map restricted to some perturbations has the recipe of the whole.
+        *perturbation_map.names,
         seed,
         made_by=(sys.modules[__name__],),
     )
@@ -185,7 +186,7 @@ def trustworthiness(
     Venna and Kaski 2001, doi:10.1007/3-540-44668-0_68.
     """
     points = np.asarray(coordinates, dtype=np.float64)
-    usable = np.flatnonzero(np.isfinite(points).all(axis=1))
+    usable = np.flatnonzero(np.isfinite(points).all(axis=1) & (perturbation_map.norms > 0))
     n = len(usable)
     if not k < n / 2:
         return float("nan")
@@ -193,15 +194,15 @@ def trustworthiness(
     if n > MOST_TRUST_QUERIES:
         queries = np.random.default_rng(seed).choice(usable, size=MOST_TRUST_QUERIES, replace=False)
     penalty = 0.0
-    for row in queries.tolist():
-        distances = ((points[usable] - points[row]) ** 2).sum(axis=1)
-        distances[usable == row] = np.inf
-        shown = usable[np.argpartition(distances, k)[:k]]
-        # Stable argsort breaks ties by name, as everywhere for display.
-        scores = rank_all(perturbation_map, perturbation_map.names[row]).scores
-        place = np.empty(len(scores), dtype=np.int64)
-        place[np.argsort(-scores, kind="stable")] = np.arange(1, len(scores) + 1)
-        penalty += float(np.maximum(place[shown] - k, 0).sum())
+    for start, block in score_blocks(perturbation_map, queries):
+        for row, scores in zip(queries[start : start + len(block)].tolist(), block, strict=True):
+            distances = ((points[usable] - points[row]) ** 2).sum(axis=1)
+            distances[usable == row] = np.inf
+            shown = usable[np.argpartition(distances, k)[:k]]
+            # Stable argsort breaks ties by name, as everywhere for display.
+            place = np.empty(len(scores), dtype=np.int64)
+            place[np.argsort(-np.round(scores, TIE_DECIMALS), kind="stable")] = np.arange(1, len(scores) + 1)
+            penalty += float(np.maximum(place[shown] - k, 0).sum())
     return 1.0 - penalty * 2.0 / (len(queries) * k * (2 * n - 3 * k - 1))
 
 

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from explorer.aggregate import PerturbationMap
 from explorer.errors import InputError
 
-# Cosines closer than this are ties: float32 products of equal profiles differ by less.
+# Cosines are rounded to this many decimals, and ties are equal ones. They are computed in float64, or products of
+# equal profiles would differ by enough to fall on either side of a rounding boundary.
 TIE_DECIMALS = 6
 _TIE = 10.0**-TIE_DECIMALS
 # Candidates beyond k that are looked at before a row is searched in full for ties.
@@ -146,16 +147,18 @@ def rank_all(perturbation_map: PerturbationMap, query: str, *, opposite: bool = 
         When the query is not in the map (the nearest names are given), or its profile has length zero.
     """
     row = perturbation_map.position(query)
-    norms = perturbation_map.norms
-    if norms[row] == 0:
+    if perturbation_map.norms[row] == 0:
         message = (
             f"the profile of {query!r} is zero in {perturbation_map.recipe.representation!r}: it has no neighbours"
         )
         raise InputError(message)
-    products = perturbation_map.profiles @ perturbation_map.profiles[row]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        similarities = np.round((products / (norms * norms[row])).astype(np.float64), TIE_DECIMALS)
-    similarities[norms == 0] = np.nan
+    target = _unit(perturbation_map.profiles[row : row + 1])[0]
+    similarities = np.empty(perturbation_map.n_perturbations)
+    step = max(1, _BLOCK_BYTES // (8 * len(target)))
+    for start in range(0, len(similarities), step):
+        similarities[start : start + step] = _unit(perturbation_map.profiles[start : start + step]) @ target
+    similarities = np.round(similarities, TIE_DECIMALS)
+    similarities[perturbation_map.norms == 0] = np.nan
     similarities[row] = np.nan
     # Rounding may leave a duplicate profile a hair outside the range of a cosine.
     return Ranking(query, perturbation_map.names, np.clip(similarities, -1.0, 1.0), opposite)
@@ -213,7 +216,7 @@ def neighborhoods(
     rows = np.full((len(asked), k), -1, dtype=np.intp)
     similarities = np.full((len(asked), k), np.nan, dtype=np.float32)
     ties: dict[int, tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]] = {}
-    for start, scores in _score_blocks(perturbation_map, asked, opposite=opposite):
+    for start, scores in score_blocks(perturbation_map, asked, opposite=opposite):
         top, values, overflow = _top_of_block(scores, k)
         stop = start + len(scores)
         found = np.isfinite(values)
@@ -252,13 +255,29 @@ def membership(scores: npt.NDArray[np.floating], k: int) -> tuple[npt.NDArray[np
     return np.concatenate([above, tied]), np.concatenate([np.ones(len(above)), np.full(len(tied), share)])
 
 
-def _score_blocks(
-    perturbation_map: PerturbationMap, queries: npt.NDArray[np.intp], *, opposite: bool
-) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
-    norms = perturbation_map.norms
-    usable = norms > 0
-    unit = perturbation_map.profiles / np.where(usable, norms, 1).astype(np.float32)[:, None]
-    step = max(1, _BLOCK_BYTES // (4 * len(unit)))
+def score_blocks(
+    perturbation_map: PerturbationMap, queries: npt.NDArray[np.intp], *, opposite: bool = False
+) -> Iterator[tuple[int, npt.NDArray[np.float64]]]:
+    """Score all perturbations against many queries, a block of queries at a time.
+
+    Parameters
+    ----------
+    perturbation_map
+        The map.
+    queries
+        Rows of the map, shape (n_queries,).
+    opposite
+        Whether the most negative cosine ranks first.
+
+    Yields
+    ------
+    tuple
+        Place of the block's first query, and its cosines, not rounded, with the sign that ranks largest first,
+        shape (≤ n_queries, n_perturbations); −inf for the query itself and where a profile has length zero.
+    """
+    usable = perturbation_map.norms > 0
+    unit = _unit(perturbation_map.profiles)
+    step = max(1, _BLOCK_BYTES // (8 * len(unit)))
     for start in range(0, len(queries), step):
         asked = queries[start : start + step]
         scores = unit[asked] @ unit.T
@@ -270,11 +289,19 @@ def _score_blocks(
         yield start, scores
 
 
+def _unit(profiles: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Profiles of length one in float64; those of length zero stay zero."""
+    unit = profiles.astype(np.float64)
+    lengths = np.sqrt(np.einsum("ij,ij->i", unit, unit))
+    unit /= np.where(lengths > 0, lengths, 1.0)[:, None]
+    return unit
+
+
 def _top_of_block(
-    scores: npt.NDArray[np.float32], k: int
+    scores: npt.NDArray[np.float64], k: int
 ) -> tuple[
     npt.NDArray[np.intp],
-    npt.NDArray[np.float32],
+    npt.NDArray[np.float64],
     dict[int, tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]],
 ]:
     """First k of every line, largest first and ties by row number; and the lines whose k-th place is tied."""
@@ -291,9 +318,8 @@ def _top_of_block(
     values = np.take_along_axis(values, order, axis=1)
     overflow = {}
     if width > k:
-        for line in np.flatnonzero(values[:, k - 1] - values[:, k] < _TIE / 2).tolist():
-            if not np.isfinite(values[line, k]):
-                continue
+        tied = np.isfinite(values[:, k]) & np.isclose(values[:, k - 1], values[:, k], rtol=0, atol=_TIE / 2)
+        for line in np.flatnonzero(tied).tolist():
             full, exact = _top_of_row(scores[line], k)
             candidates[line, :k], values[line, :k] = full, exact
             overflow[line] = membership(scores[line], k)

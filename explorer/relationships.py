@@ -163,8 +163,8 @@ def compare_enrichment(left: pl.DataFrame, right: pl.DataFrame, *, q_below: floa
     Returns
     -------
     polars.DataFrame
-        ``gene set, source, set size, query in set, left, left q, left members, right, right q,
-        right members``; "left" and "right" read "7 of 10". Best q of either side first. A set that shares no
+        ``gene set, set size, left, left q, right, right q, query in set, left members, right members,
+        source``; "left" and "right" read "7 of 10". Best q of either side first. A set that shares no
         member with a side reads "0 of 10" there and has no q.
     """
     keys = ["gene set", "source", "set size", "query in set"]
@@ -178,7 +178,10 @@ def compare_enrichment(left: pl.DataFrame, right: pl.DataFrame, *, q_below: floa
 
     joined = side(left, "left").join(side(right, "right"), on=keys, how="full", coalesce=True)
     best = pl.min_horizontal("left q", "right q")
-    columns = [*keys, "left", "left q", "left members", "right", "right q", "right members"]
+    columns = [
+        "gene set", "set size", "left", "left q", "right", "right q", "query in set", "left members", "right members",
+        "source",
+    ]  # fmt: skip
     zero = {
         name: f"0 of {table['of neighbours'][0]}" if table.height else "0"
         for name, table in (("left", left), ("right", right))

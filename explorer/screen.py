@@ -190,8 +190,8 @@ class Screen:
                     "in the same order or with names"
                 )
                 raise InputError(message)
-        self._check_perturbations()
         self._check_controls()
+        self._check_perturbations()
 
     def _check_perturbations(self) -> None:
         labels = self.rows[self.roles.perturbation]
@@ -204,7 +204,9 @@ class Screen:
             raise InputError(message)
         if self.roles.batch or self.roles.guide or self.roles.replicates or not len(labels):
             return
-        counts = labels.cast(pl.String).value_counts(sort=True)
+        # Controls that leave the map are never averaged, so they may share a name.
+        named = labels.cast(pl.String)
+        counts = (named if self.roles.keep_controls else named.filter(~self.is_control())).value_counts(sort=True)
         repeated = counts.filter(pl.col("count") > 1)
         # One row each is the rule here, so a repeated name is a slip and must not be averaged silently.
         if 0 < repeated.height <= counts.height / 2:

@@ -86,9 +86,10 @@ def load_arrays(key: str) -> dict[str, npt.NDArray[Any]] | None:
     """Read arrays kept under a key; None where there are none, or the file is torn or foreign."""
     path = cache_directory() / f"{key}.npz"
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+    except Exception:
+        # zipfile, zlib and numpy raise many types on bytes that are not theirs; all mean "not here".
         return None
 
 

@@ -14,6 +14,8 @@ from explorer.sources import ArraySource, digest_file
 
 TABLE_ENDINGS = (".parquet", ".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".txt.gz")
 METADATA_PREFIX = "Metadata_"
+# Row numbers that pandas writes beside a table; as a feature they would drown all others.
+INDEX_COLUMNS = ("", "Unnamed: 0", "__index_level_0__")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,11 +44,16 @@ def read_table(path: Path) -> pl.DataFrame:
     if not path.is_file():
         message = f"no file {path.name!r} in {path.parent.name!r}: check the name"
         raise InputError(message)
+    if not is_table(path):
+        message = (
+            f"can't tell what {path.name!r} is: expected a table, with one of the endings {', '.join(TABLE_ENDINGS)}"
+        )
+        raise InputError(message)
     try:
         if name.endswith(".parquet"):
             return pl.read_parquet(path)
         separator = "," if ".csv" in name else "\t"
-        return pl.read_csv(path, separator=separator, infer_schema_length=10_000, null_values=["", "NA", "nan", "NaN"])
+        return pl.read_csv(path, separator=separator, infer_schema_length=None, null_values=["", "NA", "nan", "NaN"])
     except (pl.exceptions.PolarsError, OSError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         message = f"can't read {path.name!r}: {reason}; is the file whole, and what its ending says?"
@@ -74,7 +81,7 @@ def split_features(table: pl.DataFrame, path: Path, *, metadata: tuple[str, ...]
     prefixed = any(column.startswith(METADATA_PREFIX) for column in table.columns)
 
     def is_metadata(column: str) -> bool:
-        if column in metadata:
+        if column in metadata or column in INDEX_COLUMNS:
             return True
         if prefixed:
             return column.startswith(METADATA_PREFIX)

@@ -27,14 +27,37 @@ def plain_text(value: object) -> str:
     '&#60;b&#62;TP53&#60;&#47;b&#62;'
     """
     return "".join(
-        character if character in _PLAIN or ord(character) > 159 else f"&#{_visible(character)};"
+        character if character in _PLAIN or _is_other_script(character) else f"&#{_visible(character)};"
         for character in str(value)
     )
+
+
+def fill(template: str, /, **values: object) -> str:
+    """Fill a template of our own Markdown with values from data, each escaped by `plain_text`.
+
+    Parameters
+    ----------
+    template
+        Text written in this project, with ``{name}`` where a value goes.
+    **values
+        The values; anything.
+
+    Examples
+    --------
+    >>> fill("**{query}** has {k} neighbours", query="<i>TP53</i>", k=10)
+    '**&#60;i&#62;TP53&#60;&#47;i&#62;** has 10 neighbours'
+    """
+    return template.format_map({name: plain_text(value) for name, value in values.items()})
+
+
+def _is_other_script(character: str) -> bool:
+    # Line separators break lines, and half a surrogate pair can't be sent at all.
+    return ord(character) > 159 and character not in "\u2028\u2029" and not "\ud800" <= character <= "\udfff"
 
 
 def _visible(character: str) -> int:
     # HTML forbids references to most control characters; they are shown as the replacement sign.
     code = ord(character)
-    if character in "\n\r\t":
+    if character in "\n\r\t\u2028\u2029":
         return 32
     return code if 32 <= code <= 126 else 0xFFFD

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from explorer.aggregate import PerturbationMap
 from explorer.align import METHODS
 from explorer.catalog import Catalog
 from explorer.compare import common_maps
-from explorer.errors import InputError, shown, unknown_name
+from explorer.errors import InputError, listed, shown, unknown_name
 from explorer.load import Dataset
+
+T = TypeVar("T")
 
 DEFAULT_K = 10
 MOST_NEIGHBORS = 50
@@ -112,8 +115,15 @@ def default_sides(dataset: Dataset) -> tuple[str, str]:
     return defaults.get("left", simple[0]), defaults.get("right", learned[0])
 
 
-def check_query(view: View, left: PerturbationMap, right: PerturbationMap) -> tuple[View, str]:
+def check_query(view: View, left: PerturbationMap, right: PerturbationMap, *, fallback: str = "") -> tuple[View, str]:
     """Make sure that the query and k exist in both maps.
+
+    Parameters
+    ----------
+    view, left, right
+        The view, and its maps.
+    fallback
+        Query to show instead of one that the maps have not; the first perturbation where they have not this either.
 
     Returns
     -------
@@ -122,21 +132,67 @@ def check_query(view: View, left: PerturbationMap, right: PerturbationMap) -> tu
         sentence that says so, else an empty one.
     """
     one, _ = common_maps(left, right)
+    known = set(one.names)
     sentences = []
-    if view.query and view.query not in set(one.names):
-        sentences.append(
-            f"{unknown_name('perturbation', view.query, one.names)}; showing {shown(one.names[0])} instead"
-        )
-    query = view.query if view.query in set(one.names) else one.names[0]
+    query = next(name for name in (view.query, fallback, one.names[0]) if name in known)
+    if view.query and query != view.query:
+        sentences.append(f"{unknown_name('perturbation', view.query, one.names)}; showing {shown(query)} instead")
     k = min(view.k, one.n_perturbations - 1)
     if k < view.k:
         sentences.append(f"k = {view.k} can't be had from {one.n_perturbations} perturbations; showing k = {k} instead")
     return replace(view, query=query, k=k), "; ".join(sentences)
 
 
-def link_parameters(view: View) -> dict[str, str]:
-    """Write a view as the parameters of a link; `read_view` gives it back."""
-    parameters = {
+def first_view(name: object, linked: View, catalog: Catalog) -> View:
+    """View to begin with after a dataset was chosen: the link's own, else the dataset's defaults."""
+    if name == linked.dataset:
+        return linked
+    view, _ = read_view({"dataset": validated_choice(name, catalog.names, kind="dataset")}, catalog)
+    return view
+
+
+def checked_view(catalog: Catalog, **values: object) -> View:
+    """Make a view of what the controls say; a browser can send anything, so every value is checked.
+
+    Parameters
+    ----------
+    catalog
+        The datasets on offer.
+    **values
+        Fields of `View`; `query` may be any text, since only the maps can tell whether it exists.
+
+    Raises
+    ------
+    InputError
+        When a value was not on offer.
+    """
+    dataset = catalog.dataset(str(values["dataset"]))
+    representations = tuple(dataset.card.representations)
+    names = values.get("highlights", ())
+    return View(
+        dataset=dataset.name,
+        context=validated_choice(values["context"], dataset.contexts, kind="context"),
+        query=str(values["query"]),
+        left=validated_choice(values["left"], representations, kind="representation"),
+        right=validated_choice(values["right"], representations, kind="representation"),
+        align=validated_choice(values["align"], METHODS, kind="alignment"),
+        k=validated_k(values["k"]),
+        direction=validated_choice(values["direction"], DIRECTIONS, kind="direction"),
+        highlights=tuple(str(name) for name in names)[:MOST_HIGHLIGHTS] if isinstance(names, tuple) else (),
+    )
+
+
+def link_parameters(view: View, *, recipes: str = "") -> dict[str, str]:
+    """Write a view as the parameters of a link; `read_view` gives it back.
+
+    Parameters
+    ----------
+    view
+        What is seen.
+    recipes
+        Fingerprints of the two maps, from `recipes_of`.
+    """
+    return {
         "dataset": view.dataset,
         "context": view.context,
         "query": view.query,
@@ -144,14 +200,10 @@ def link_parameters(view: View) -> dict[str, str]:
         "right": view.right,
         "align": view.align,
         "k": str(view.k),
+        "direction": view.direction,
+        "list": ",".join(view.highlights),
+        "recipes": recipes or view.recipes,
     }
-    if view.opposite:
-        parameters["direction"] = view.direction
-    if view.highlights:
-        parameters["list"] = ",".join(view.highlights)
-    if view.recipes:
-        parameters["recipes"] = view.recipes
-    return parameters
 
 
 def recipes_of(left: PerturbationMap, right: PerturbationMap) -> str:
@@ -159,12 +211,25 @@ def recipes_of(left: PerturbationMap, right: PerturbationMap) -> str:
     return f"{left.fingerprint}.{right.fingerprint}"
 
 
-def recipe_warning(view: View, left: PerturbationMap, right: PerturbationMap) -> str:
-    """Say whether a link was made from other data or another method than what is shown; empty if not."""
-    if not view.recipes or view.recipes == recipes_of(left, right):
+def recipe_warning(linked: View, shown_view: View, *, recipes: str) -> str:
+    """Say whether a link was made from other data or another method than what is shown; empty if not.
+
+    Parameters
+    ----------
+    linked
+        The view that the link asked for.
+    shown_view
+        The view that is shown; once the user has changed a recipe there is nothing to warn of.
+    recipes
+        Fingerprints of the maps shown.
+    """
+    same = all(
+        getattr(linked, name) == getattr(shown_view, name) for name in ("dataset", "context", "left", "right", "align")
+    )
+    if not linked.recipes or not same or linked.recipes == recipes:
         return ""
     return (
-        f"this link was made from the recipes {shown(view.recipes)}, shown is {recipes_of(left, right)}: "
+        f"this link was made from the recipes {shown(linked.recipes)}, shown is {recipes}: "
         "the data or the method changed since"
     )
 
@@ -175,17 +240,28 @@ def read_names(text: str) -> tuple[str, ...]:
     return tuple(names)[:MOST_HIGHLIGHTS]
 
 
-def found_and_missing(
-    names: Iterable[str], perturbation_map: PerturbationMap
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Split a user's list into names that the map has (upper case tried too) and names that it has not."""
+def found_in_map(names: Iterable[str], perturbation_map: PerturbationMap) -> tuple[tuple[str, ...], str]:
+    """Look a user's list up in a map; upper case is tried too.
+
+    Returns
+    -------
+    tuple
+        The names found, each once, and a sentence about those that were not, empty when all were.
+    """
     known = set(perturbation_map.names)
-    found: list[str] = []
+    found: dict[str, None] = {}
     missing: list[str] = []
     for name in names:
         match = name if name in known else name.upper()
-        (found if match in known else missing).append(match if match in known else name)
-    return tuple(dict.fromkeys(found)), tuple(missing)
+        if match in known:
+            found[match] = None
+        else:
+            missing.append(name)
+    if not missing:
+        return tuple(found), ""
+    return tuple(
+        found
+    ), f"{len(missing)} of {len(missing) + len(found)} names of your list are not in this map: {listed(missing)}"
 
 
 def _read_k(text: str) -> tuple[int, str]:
@@ -199,6 +275,14 @@ def _read_k(text: str) -> tuple[int, str]:
         DEFAULT_K,
         f"k = {shown(text)} is not a number from 1 to {MOST_NEIGHBORS}; showing k = {DEFAULT_K} instead",
     )
+
+
+def attempt(make: Callable[[], T]) -> tuple[T | None, str]:
+    """Make something of the user's input: the value and no message, or no value and the one-line message."""
+    try:
+        return make(), ""
+    except InputError as error:
+        return None, str(error)
 
 
 def validated_choice(value: object, options: Iterable[str], *, kind: str) -> str:

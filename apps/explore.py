@@ -1,0 +1,453 @@
+import marimo
+
+__generated_with = "0.25.2"
+app = marimo.App(width="medium", app_title="explorer: neighbours, side by side")
+
+with app.setup:
+    import marimo as mo
+
+    from explorer import catalog as catalogs
+    from explorer import charts, panels, side_by_side, wording
+    from explorer import view as views
+    from explorer.text import fill
+
+
+@app.cell(hide_code=True)
+def title():
+    mo.md("""
+    ## Who are this perturbation's neighbours, in a simple and in a learned representation?
+    """)
+    return
+
+
+@app.cell(hide_code=True)
+def cannot_open(catalog_problem):
+    mo.callout(mo.md(fill("{problem}", problem=catalog_problem)), kind="danger") if catalog_problem else None
+    return
+
+
+@app.cell(hide_code=True)
+def controls(
+    align_control,
+    context_control,
+    dataset_control,
+    direction_control,
+    k_control,
+    left_control,
+    list_control,
+    right_control,
+    swap_button,
+):
+    mo.vstack(
+        [
+            mo.hstack(
+                [dataset_control, context_control, align_control, k_control, direction_control],
+                justify="start",
+                align="center",
+                gap=1.25,
+                wrap=True,
+            ),
+            mo.hstack([left_control, swap_button, right_control], justify="start", align="center", gap=1.25, wrap=True),
+            list_control,
+        ]
+    )
+    return
+
+
+@app.cell(hide_code=True)
+def notices(link_warning, list_notice, problems, query_problem):
+    _said = [sentence for sentence in (*problems, query_problem, link_warning, list_notice) if sentence]
+    mo.vstack([mo.callout(mo.md(fill("{text}", text=text)), kind="warn") for text in _said]) if _said else None
+    return
+
+
+@app.cell(hide_code=True)
+def cannot_show(view_problem):
+    mo.callout(mo.md(fill("{problem}", problem=view_problem)), kind="danger") if view_problem else None
+    return
+
+
+@app.cell(hide_code=True)
+def answer(agree_sentence, context_sentence, known_sentence):
+    mo.md(
+        fill(
+            "**{agree}** {known}<br><small>{context}</small>",
+            agree=agree_sentence,
+            known=known_sentence,
+            context=context_sentence,
+        )
+    )
+    return
+
+
+@app.cell(hide_code=True)
+def maps(linked, pair):
+    # Nothing is shown until there is a pair of maps to show.
+    pair
+    linked
+    return
+
+
+@app.cell(hide_code=True)
+def caption(pair, umap_button):
+    mo.hstack(
+        [
+            mo.md(fill("<small>{text}</small>", text=wording.picture_caption(pair))),
+            umap_button if side_by_side.lacks_umap(pair) else None,
+        ],
+        widths=[5, 1],
+    )
+    return
+
+
+@app.cell(hide_code=True)
+def ladder_and_strip(comparison, distribution, found_yardsticks, table, titles, view):
+    ladder = charts.rank_ladder(table, titles=titles, k=view.k)
+    strip = charts.overlap_strip(
+        charts.overlap_counts(distribution.overlaps),
+        query=view.query,
+        overlap=comparison.agreement.overlap,
+        chance=distribution.chance,
+        yardsticks=side_by_side.yardstick_marks(found_yardsticks),
+    )
+    mo.vstack(
+        [
+            mo.md("## How far do they agree?"),
+            mo.md(fill("{sentence}", sentence=wording.agreement_details(comparison, distribution))),
+            strip,
+            mo.md(fill("{sentence}", sentence=wording.yardstick_sentence(found_yardsticks, comparison))),
+            mo.md("## The two neighbourhoods, rank by rank"),
+            ladder,
+            mo.md("<small>A line joins a shared neighbour; a ring marks a known relationship; numbers are cosines.</small>"),
+        ]
+    )
+    return ladder, strip
+
+
+@app.cell(hide_code=True)
+def neighbor_table(pair, table, view):
+    mo.vstack(
+        [
+            mo.md("## All neighbours, to sort and take away"),
+            mo.ui.table(
+                table,
+                selection=None,
+                page_size=20,
+                show_column_summaries=False,
+                show_data_types=False,
+                show_download=False,
+                format_mapping={"left similarity": "{:.3f}", "right similarity": "{:.3f}"},
+            ),
+            mo.download(
+                side_by_side.table_csv(table, view, pair).encode(),
+                filename="neighbours.csv",
+                mimetype="text/csv",
+                label="Table as CSV, with the recipes in it",
+            ),
+        ]
+    )
+    return
+
+
+@app.cell(hide_code=True)
+def gene_sets(gene_set_table, view):
+    mo.vstack(
+        [
+            mo.md("## What the neighbours have in common"),
+            mo.md(fill("{sentence}", sentence=wording.gene_set_sentence(gene_set_table, view))),
+            mo.ui.table(
+                gene_set_table,
+                selection=None,
+                page_size=10,
+                show_column_summaries=False,
+                show_data_types=False,
+                show_download=False,
+                format_mapping={"left q": "{:.1e}", "right q": "{:.1e}"},
+                wrapped_columns=["gene set"],
+            )
+            if gene_set_table.height
+            else None,
+        ]
+    )
+    return
+
+
+@app.cell(hide_code=True)
+def brushed(comparison, linked, pair):
+    linked.value
+    _names = pair.names_of(linked.widget.selected)
+    mo.vstack(
+        [
+            mo.md("## Your selection"),
+            mo.ui.table(
+                side_by_side.selection_table(_names, comparison),
+                selection=None,
+                page_size=10,
+                show_column_summaries=False,
+                show_data_types=False,
+                format_mapping={"left similarity": "{:.3f}", "right similarity": "{:.3f}"},
+            )
+            if _names
+            else mo.md("Drag a rectangle in either map to list what lies in it."),
+        ]
+    )
+    return
+
+
+@app.cell(hide_code=True)
+def downloads(comparison, ladder, pair, strip, table, titles, view):
+    _figures = {
+        "maps": charts.static_pair(
+            side_by_side.figure_frame(view, pair, comparison, table=table),
+            titles=titles,
+            captions=tuple(layout.caption for layout in pair.layouts),
+        ),
+        "neighbourhoods": ladder,
+        "agreement": strip,
+    }
+    mo.hstack(
+        [
+            mo.download(
+                lambda chart=chart, file_format=file_format: charts.figure_bytes(chart, file_format),
+                filename=f"{name}.{file_format}",
+                label=f"{name} as {file_format.upper()}",
+            )
+            for name, chart in _figures.items()
+            for file_format in ("svg", "png")
+        ],
+        justify="start",
+        wrap=True,
+    )
+    return
+
+
+@app.cell(hide_code=True)
+def about(catalog, pair, view):
+    mo.accordion(
+        {
+            "About this dataset, and the two recipes": mo.md(
+                "\n\n".join(
+                    fill("**{heading}.** {text}", heading=heading, text=text)
+                    for heading, text in wording.about_rows(catalog, view, pair)
+                )
+            )
+        }
+    )
+    return
+
+
+@app.cell(hide_code=True)
+def plumbing():
+    mo.md("""
+    ---
+    <small>Below this line is the plumbing: where the data comes from, the controls, and the steps from a view to
+    its answer, each one call into the package.</small>
+    """) if mo.app_meta().mode == "edit" else None
+    return
+
+
+@app.cell
+def source():
+    # `marimo run apps/explore.py -- --data PATH` shows a dataset folder, a catalog of them, or one file.
+    data_path = mo.cli_args().get("data") or mo.notebook_dir().parent / "demo_data"
+    return (data_path,)
+
+
+@app.cell
+def opened(data_path):
+    found_catalog, catalog_problem = views.attempt(lambda: catalogs.open_catalog(str(data_path)))
+    return catalog_problem, found_catalog
+
+
+@app.cell
+def usable(found_catalog):
+    mo.stop(found_catalog is None)
+    catalog = found_catalog
+    return (catalog,)
+
+
+@app.cell
+def start(catalog):
+    linked_view, problems = views.read_view(mo.query_params().to_dict(), catalog)
+    return linked_view, problems
+
+
+@app.cell
+def dataset_choice(catalog, linked_view):
+    dataset_control = mo.ui.dropdown(catalog.names, value=linked_view.dataset, label="Dataset")
+    return (dataset_control,)
+
+
+@app.cell
+def first_view(catalog, dataset_control, linked_view):
+    first = views.first_view(dataset_control.value, linked_view, catalog)
+    return (first,)
+
+
+@app.cell
+def choices(catalog, first):
+    context_control = mo.ui.dropdown(catalog.dataset(first.dataset).contexts, value=first.context, label="Context")
+    align_control = mo.ui.dropdown(views.METHODS, value=first.align, label="Alignment (both sides)")
+    k_control = mo.ui.slider(1, views.MOST_NEIGHBORS, value=first.k, debounce=True, show_value=True, label="Neighbours")
+    direction_control = mo.ui.radio(views.DIRECTIONS, value=first.direction, inline=True, label="Most")
+    list_control = mo.ui.text_area(
+        value=" ".join(first.highlights),
+        placeholder="your own list, highlighted in both maps: paste names here",
+        rows=1,
+        full_width=True,
+    )
+    get_sides, set_sides = mo.state((first.left, first.right))
+    get_query, set_query = mo.state(first.query)
+    return (
+        align_control,
+        context_control,
+        direction_control,
+        get_query,
+        get_sides,
+        k_control,
+        list_control,
+        set_query,
+        set_sides,
+    )
+
+
+@app.cell
+def sides(catalog, first, get_sides):
+    _options = side_by_side.representation_options(catalog, first.dataset)
+    _left, _right = (side_by_side.option_of(_options, name) for name in get_sides())
+    left_control = mo.ui.dropdown(_options, value=_left, label="Left")
+    right_control = mo.ui.dropdown(_options, value=_right, label="Right")
+    return left_control, right_control
+
+
+@app.cell
+def swap(left_control, right_control, set_sides):
+    swap_button = mo.ui.button(
+        label="⇄ swap", on_click=lambda _: set_sides((right_control.value, left_control.value))
+    )
+    return (swap_button,)
+
+
+@app.cell
+def umap_choice():
+    umap_button = mo.ui.run_button(
+        label="Make UMAP pictures", tooltip="Takes seconds to minutes; they are kept for the next time"
+    )
+    return (umap_button,)
+
+
+@app.cell
+def asked(
+    align_control,
+    catalog,
+    context_control,
+    direction_control,
+    first,
+    get_query,
+    k_control,
+    left_control,
+    list_control,
+    right_control,
+    umap_button,
+):
+    # A browser can send any value, so each is checked again against what exists.
+    found_answer, view_problem = views.attempt(
+        lambda: side_by_side.answer_view(
+            catalog,
+            views.checked_view(
+                catalog,
+                dataset=first.dataset,
+                context=context_control.value,
+                query=get_query(),
+                left=left_control.value,
+                right=right_control.value,
+                align=align_control.value,
+                k=k_control.value,
+                direction=direction_control.value,
+                highlights=views.read_names(list_control.value),
+            ),
+            fallback=first.query,
+            compute_umap=bool(umap_button.value),
+        )
+    )
+    return found_answer, view_problem
+
+
+@app.cell
+def answered(found_answer):
+    mo.stop(found_answer is None)
+    view, pair, comparison = found_answer.view, found_answer.pair, found_answer.comparison
+    query_problem = found_answer.notice
+    return comparison, pair, query_problem, view
+
+
+@app.cell
+def computed(catalog, comparison, pair, view):
+    distribution = side_by_side.distribution_of(view, pair)
+    found_yardsticks = side_by_side.yardsticks(catalog, view, pair)
+    table = side_by_side.table_of(catalog, view, comparison)
+    gene_set_table = side_by_side.shared_gene_sets(catalog, view, comparison)
+    return distribution, found_yardsticks, gene_set_table, table
+
+
+@app.cell
+def sentences(catalog, comparison, distribution, linked_view, pair, view):
+    agree_sentence, known_sentence = wording.answer_sentences(catalog, view, comparison, distribution=distribution)
+    context_sentence = wording.context_sentence(catalog, view)
+    titles = wording.panel_titles(catalog, view)
+    recipes = views.recipes_of(pair.left, pair.right)
+    link_warning = views.recipe_warning(linked_view, view, recipes=recipes)
+    highlighted, list_notice = views.found_in_map(view.highlights, pair.left)
+    return (
+        agree_sentence,
+        context_sentence,
+        highlighted,
+        known_sentence,
+        link_warning,
+        list_notice,
+        recipes,
+        titles,
+    )
+
+
+@app.cell
+def linked_maps():
+    # Built once, so that camera and selection survive every change of the controls.
+    linked = mo.ui.anywidget(panels.LinkedMaps())
+    return (linked,)
+
+
+@app.cell
+def follow_clicks(linked, set_query):
+    linked.widget.on_query(set_query)
+    return
+
+
+@app.cell
+def place_points(linked, pair):
+    linked.widget.show(pair.names, *(layout.coordinates for layout in pair.layouts))
+    return
+
+
+@app.cell
+def paint(catalog, comparison, highlighted, linked, pair, titles, view):
+    linked.widget.set_titles(*titles)
+    linked.widget.set_categories(
+        charts.side_codes(pair.names, comparison.sides), charts.side_palette(), charts.side_labels()
+    )
+    linked.widget.set_marks(
+        **side_by_side.marks_of(catalog, view, pair, comparison=comparison, highlighted=highlighted)
+    )
+    return
+
+
+@app.cell
+def remember(recipes, view):
+    # The whole view is in the address, so a link reopens exactly what was seen.
+    for _name, _value in views.link_parameters(view, recipes=recipes).items():
+        mo.query_params().set(_name, _value)
+    return
+
+
+if __name__ == "__main__":
+    app.run()

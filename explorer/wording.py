@@ -1,0 +1,157 @@
+"""What a view says in plain sentences: every number with its null, its units and its direction."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from explorer.catalog import Catalog, shared_knowledge
+from explorer.compare import SHARED, Comparison, OverlapDistribution, known_counts
+from explorer.side_by_side import GENE_SET_Q, Pair, Yardstick
+from explorer.view import View
+
+
+def summary_sentence(comparison: Comparison, distribution: OverlapDistribution) -> str:
+    """Say in one plain sentence how far the two neighbourhoods agree, with chance beside it."""
+    sides = list(comparison.sides.values())
+    share = distribution.share_below(comparison.agreement.overlap)
+    return (
+        f"{comparison.query}: {sides.count(SHARED)} of {comparison.k} "
+        f"{'opposites' if comparison.opposite else 'neighbours'} are the same on both sides "
+        f"(by chance {comparison.k * comparison.agreement.chance:.2g}); "
+        f"{_share(share)} of perturbations agree less."
+    )
+
+
+def answer_sentences(
+    catalog: Catalog, view: View, comparison: Comparison, *, distribution: OverlapDistribution
+) -> tuple[str, str]:
+    """Say in two plain sentences how far the sides agree, and how many known partners each finds."""
+    knowledge = shared_knowledge(catalog.dataset(view.dataset))
+    names = set(comparison.left_ranking.names) - {view.query}
+    partners = knowledge.partners_of(view.query) & names
+    agree = summary_sentence(comparison, distribution)
+    if not knowledge.relationships:
+        return agree, "No known relationships stand beside this dataset."
+    if not partners:
+        return (
+            agree,
+            f"No partner of {view.query} is known in {', '.join(source.name for source in knowledge.relationships)}.",
+        )
+    left, right = known_counts(comparison, partners)
+    expected = view.k * len(partners) / len(names)
+    return agree, (
+        f"Known partners among them: {left} of {view.k} in {view.left}, {right} of {view.k} in {view.right} "
+        f"(by chance {expected:.2g}; {len(partners)} known in this map). Not known is not false."
+    )
+
+
+def context_sentence(catalog: Catalog, view: View) -> str:
+    """State the conditions that all of it hangs on."""
+    card = catalog.dataset(view.dataset).card
+    return f"{card.title}. Context {view.context}: {card.contexts[view.context].context.sentence}."
+
+
+def agreement_details(comparison: Comparison, distribution: OverlapDistribution) -> str:
+    """Give every number of the agreement with its null, its units and its direction."""
+    scores = comparison.agreement
+    whom = "every perturbation" if distribution.seed is None else f"{len(distribution.queries):,} random perturbations"
+    return (
+        f"Overlap of the {scores.k} nearest: {scores.overlap:.2f} (chance {scores.chance:.4f}; 1 is equal), "
+        f"κ {scores.kappa:.2f}, rank-biased overlap {scores.rank_biased_overlap:.2f} (p .9; 0 disjoint, 1 equal), "
+        f"among {scores.n_perturbations:,} perturbations. The mean over {whom} is {distribution.mean:.2f}; "
+        f"{_share(distribution.share_below(scores.overlap))} agree less than {comparison.query}."
+    )
+
+
+def yardstick_sentence(found: list[Yardstick], comparison: Comparison) -> str:
+    """Hold the agreement against what agrees anyway: replicate halves and seeds."""
+    if not found:
+        return (
+            "No yardstick: this dataset has neither replicates nor a second seed of these representations, so it can't "
+            "be said how much of the disagreement is noise."
+        )
+    parts = [
+        f"{yardstick.what}: {yardstick.query_overlap:.2f} for {comparison.query}, "
+        f"{yardstick.mean_overlap:.2f} on average"
+        for yardstick in found
+    ]
+    noise = any(comparison.agreement.overlap >= yardstick.query_overlap for yardstick in found)
+    verdict = (
+        "Left and right agree as much as that, so where they differ may be noise."
+        if noise
+        else "Left and right agree less than that. "
+        "A neighbour that changes with the seed or the replicates is no finding."
+    )
+    return f"What agrees anyway: {'; '.join(parts)}. {verdict}"
+
+
+def gene_set_sentence(table: pl.DataFrame, view: View) -> str:
+    """Read the best gene set of each side out loud."""
+    if not table.height:
+        return (
+            "No gene set holds more of either neighbourhood than chance explains (q ≤ .05), or none stands beside this "
+            "dataset."
+        )
+    parts = []
+    for side, name in (("left", view.left), ("right", view.right)):
+        best = table.filter(pl.col(f"{side} q") <= GENE_SET_Q).sort(f"{side} q").head(1)
+        parts.append(
+            f"{name}: {best['gene set'][0]}, {best[side][0]} (q {best[f'{side} q'][0]:.1g})"
+            if best.height
+            else f"{name}: none at q ≤ .05"
+        )
+    return (
+        f"{'; '.join(parts)}. Hypergeometric test over the perturbations of this map, Benjamini-Hochberg over all sets "
+        "with 3 to 500 members in it."
+    )
+
+
+def picture_caption(pair: Pair) -> str:
+    """Say what the pictures are, and that no neighbour is read off them."""
+    left, right = pair.layouts
+    return (
+        f"Neighbours are found in the native space ({pair.left.profiles.shape[1]} features left, "
+        f"{pair.right.profiles.shape[1]} right), never in these pictures. "
+        f"Left: {left.caption}; right: {right.caption}, turned onto the left one. "
+        "1 would keep every neighbour, about .5 is random."
+    )
+
+
+def about_rows(catalog: Catalog, view: View, pair: Pair) -> list[tuple[str, str]]:
+    """List what the dataset's card and both recipes say, as pairs of a heading and a text."""
+    dataset = catalog.dataset(view.dataset)
+    card, knowledge = dataset.card, shared_knowledge(dataset)
+    rows = [
+        ("Dataset", card.title),
+        ("Description", card.description),
+        ("Licence", card.license),
+        ("Citation", card.citation),
+        ("Provenance", card.provenance),
+        ("Context", f"{view.context}: {card.contexts[view.context].context.sentence}"),
+        ("Assumed", "; ".join(dataset.notes)),
+    ]
+    for side, made in (("Left", pair.left), ("Right", pair.right)):
+        entry = card.representations[made.recipe.representation]
+        rows += [
+            (f"{side} representation", f"{entry.name} ({entry.kind}): {entry.description}"),
+            (f"{side}: how it was trained", entry.trained),
+            (f"{side} recipe", f"{made.recipe.sentence}. {' '.join(made.recipe.notes)}".strip()),
+            (f"{side} source digest", made.recipe.source),
+        ]
+    rows += [(f"Known: {name}", licence) for name, licence in knowledge.licences.items()]
+    return [(heading, " ".join(text.split())) for heading, text in rows if text.strip()]
+
+
+def panel_titles(catalog: Catalog, view: View) -> tuple[str, str]:
+    """Title both panels with the representation and its kind."""
+    cards = catalog.dataset(view.dataset).card.representations
+    return f"{view.left} · {cards[view.left].kind}", f"{view.right} · {cards[view.right].kind}"
+
+
+def _share(share: float) -> str:
+    """Write a share as a percentage that never rounds to all or none when it is not."""
+    if 0.995 <= share < 1:
+        return "more than 99 %"
+    if 0 < share < 0.005:
+        return "less than 1 %"
+    return f"{100 * share:.0f} %"
