@@ -41,13 +41,19 @@ def controls(
     mo.vstack(
         [
             mo.hstack(
-                [dataset_control, context_control, align_control, k_control, direction_control],
+                [dataset_control, context_control, align_control, k_control],
                 justify="start",
                 align="center",
                 gap=1.25,
                 wrap=True,
             ),
-            mo.hstack([left_control, swap_button, right_control], justify="start", align="center", gap=1.25, wrap=True),
+            mo.hstack(
+                [left_control, swap_button, right_control, direction_control],
+                justify="start",
+                align="center",
+                gap=1.25,
+                wrap=True,
+            ),
             list_control,
         ]
     )
@@ -97,6 +103,26 @@ def caption(pair, umap_button):
         ],
         widths=[5, 1],
     )
+    return
+
+
+@app.cell(hide_code=True)
+def brushed(comparison, linked, pair):
+    linked.value
+    _names = pair.names_of(linked.widget.selected)
+    mo.vstack(
+        [
+            mo.md(fill("### Selected in the maps: {count}", count=len(_names))),
+            mo.ui.table(
+                side_by_side.selection_table(_names, comparison),
+                selection=None,
+                page_size=10,
+                show_column_summaries=False,
+                show_data_types=False,
+                format_mapping={"left similarity": "{:.3f}", "right similarity": "{:.3f}"},
+            ),
+        ]
+    ) if _names else None
     return
 
 
@@ -162,33 +188,11 @@ def gene_sets(gene_set_table, view):
                 show_column_summaries=False,
                 show_data_types=False,
                 show_download=False,
-                format_mapping={"left q": "{:.1e}", "right q": "{:.1e}"},
+                format_mapping={"left q": "{:.2g}", "right q": "{:.2g}"},
                 wrapped_columns=["gene set"],
             )
             if gene_set_table.height
             else None,
-        ]
-    )
-    return
-
-
-@app.cell(hide_code=True)
-def brushed(comparison, linked, pair):
-    linked.value
-    _names = pair.names_of(linked.widget.selected)
-    mo.vstack(
-        [
-            mo.md("## Your selection"),
-            mo.ui.table(
-                side_by_side.selection_table(_names, comparison),
-                selection=None,
-                page_size=10,
-                show_column_summaries=False,
-                show_data_types=False,
-                format_mapping={"left similarity": "{:.3f}", "right similarity": "{:.3f}"},
-            )
-            if _names
-            else mo.md("Drag a rectangle in either map to list what lies in it."),
         ]
     )
     return
@@ -289,7 +293,7 @@ def choices(catalog, first):
     context_control = mo.ui.dropdown(catalog.dataset(first.dataset).contexts, value=first.context, label="Context")
     align_control = mo.ui.dropdown(views.METHODS, value=first.align, label="Alignment (both sides)")
     k_control = mo.ui.slider(1, views.MOST_NEIGHBORS, value=first.k, debounce=True, show_value=True, label="Neighbours")
-    direction_control = mo.ui.radio(views.DIRECTIONS, value=first.direction, inline=True, label="Most")
+    direction_control = mo.ui.dropdown(views.DIRECTIONS, value=first.direction, label="Most")
     list_control = mo.ui.text_area(
         value=" ".join(first.highlights),
         placeholder="your own list, highlighted in both maps: paste names here",

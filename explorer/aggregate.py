@@ -104,7 +104,7 @@ class PerturbationMap:
     profiles: npt.NDArray[np.float32]
     table: pl.DataFrame
     recipe: Recipe
-    norms: npt.NDArray[np.float32] = field(init=False)
+    norms: npt.NDArray[np.float64] = field(init=False)
 
     def __post_init__(self) -> None:
         if len(self.names) != len(self.profiles):
@@ -129,7 +129,7 @@ class PerturbationMap:
         # A view, so that an array the caller still holds is not locked.
         profiles = np.ascontiguousarray(self.profiles, dtype=np.float32).view()
         # In float64, since squares of small or large float32 values leave its range.
-        norms = np.sqrt(np.einsum("ij,ij->i", profiles, profiles, dtype=np.float64)).astype(np.float32)
+        norms = np.sqrt(np.einsum("ij,ij->i", profiles, profiles, dtype=np.float64))
         for array in (profiles, norms):
             array.setflags(write=False)
         object.__setattr__(self, "profiles", profiles)

@@ -181,20 +181,17 @@ def _ladder_ends(table: pl.DataFrame, k: int) -> pl.DataFrame:
     """One line for each end of the ladder: a perturbation within the first k of a side."""
     sides = []
     for place, side in enumerate(("left", "right")):
-        similarity = pl.col(f"{side} similarity").round(2).cast(pl.String)
-        text = (
-            pl.concat_str([pl.col("perturbation"), pl.lit("  "), similarity])
-            if side == "left"
-            else pl.concat_str([similarity, pl.lit("  "), pl.col("perturbation")])
-        )
+        here = table.filter(pl.col("neighbour of").is_in(["shared", f"only {side}"]), pl.col(f"{side} rank") <= k)
+        texts = [
+            f"{name}  {similarity:.2f}" if side == "left" else f"{similarity:.2f}  {name}"
+            for name, similarity in here.select("perturbation", f"{side} similarity").iter_rows()
+        ]
         sides.append(
-            table.filter(pl.col("neighbour of").is_in(["shared", f"only {side}"]))
-            .filter(pl.col(f"{side} rank") <= k)
-            .with_columns(
+            here.with_columns(
                 pl.lit(float(place)).alias("x"),
                 pl.col(f"{side} rank").alias("rank"),
                 pl.lit(side).alias("side"),
-                text.alias("label"),
+                pl.Series("label", texts, dtype=pl.String),
             )
         )
     return pl.concat(sides)

@@ -17,8 +17,10 @@ from explorer.relationships import Knowledge
 SHARED, ONLY_LEFT, ONLY_RIGHT = "shared", "only left", "only right"
 SIDES = (SHARED, ONLY_LEFT, ONLY_RIGHT)
 PERSISTENCE = 0.9
-# Beyond this many perturbations the distribution over queries is taken from a random sample of them.
-MOST_QUERIES = 2_000
+# Beyond this many perturbations the distribution over queries is taken from a random sample of them: a share
+# is then known to about two in a hundred.
+FULL_BELOW = 5_000
+SAMPLED_QUERIES = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,8 @@ class OverlapDistribution:
 
     def share_below(self, overlap: float) -> float:
         """Share of queries that agree less than this, those that agree equally counted half."""
+        if not len(self.overlaps):
+            return float("nan")
         less = (self.overlaps < overlap - 1e-9).mean()
         equal = (np.abs(self.overlaps - overlap) <= 1e-9).mean()
         return float(less + equal / 2)
@@ -253,15 +257,15 @@ def overlap_distribution(
     k, opposite
         As in `explorer.relate.neighborhood`.
     seed
-        Of the sample of 2,000 queries that is taken from a map of more than 20,000.
+        Of the sample of 500 queries that is taken from a map of more than 5,000.
     """
     left, right = common_maps(left, right)
     n = left.n_perturbations
     # Without a profile there are no neighbours to agree on.
     queries = np.flatnonzero((left.norms > 0) & (right.norms > 0))
-    sampled = len(queries) > 10 * MOST_QUERIES
+    sampled = len(queries) > FULL_BELOW
     if sampled:
-        queries = np.sort(np.random.default_rng(seed).choice(queries, size=MOST_QUERIES, replace=False))
+        queries = np.sort(np.random.default_rng(seed).choice(queries, size=SAMPLED_QUERIES, replace=False))
     one, other = (neighborhoods(side, k=k, opposite=opposite, queries=queries) for side in (left, right))
     return OverlapDistribution(queries, overlaps(one, other), n, k, seed if sampled else None)
 

@@ -18,7 +18,7 @@ LayoutMethod = Literal["UMAP", "PCA"]
 
 UMAP_NEIGHBORS = 15
 TRUST_NEIGHBORS = 10
-MOST_TRUST_QUERIES = 500
+MOST_TRUST_QUERIES = 200
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,14 +49,14 @@ class Layout:
 def unit_profiles(perturbation_map: PerturbationMap) -> npt.NDArray[np.float32]:
     """Profiles of length one, NaN where the length is zero, shape (n_perturbations, n_features)."""
     norms = np.where(perturbation_map.norms > 0, perturbation_map.norms, np.nan)
-    return np.asarray(perturbation_map.profiles / norms[:, None])
+    return np.asarray(perturbation_map.profiles / norms[:, None], dtype=np.float32)
 
 
 def pca_layout(perturbation_map: PerturbationMap) -> Layout:
     """Lay a map out on the first two principal components of its unit profiles; takes milliseconds."""
     unit = unit_profiles(perturbation_map).astype(np.float64)
     usable = np.isfinite(unit).all(axis=1)
-    centred = unit[usable] - unit[usable].mean(axis=0)
+    centred = unit[usable] - (unit[usable].mean(axis=0) if usable.any() else 0.0)
     _, vectors = np.linalg.eigh(centred.T @ centred)
     axes = vectors[:, ::-1][:, :2]
     # An eigenvector's sign is arbitrary: its largest entry is made positive, so that pictures repeat.
@@ -174,7 +174,7 @@ def trustworthiness(
     k
         Neighbours looked at in the picture.
     seed
-        Of the sample of 500 perturbations that stands for a larger map.
+        Of the sample of 200 perturbations that stands for a larger map.
 
     Returns
     -------
@@ -193,16 +193,18 @@ def trustworthiness(
     queries = usable
     if n > MOST_TRUST_QUERIES:
         queries = np.random.default_rng(seed).choice(usable, size=MOST_TRUST_QUERIES, replace=False)
+    everyone = np.arange(perturbation_map.n_perturbations)[None, :]
     penalty = 0.0
     for start, block in score_blocks(perturbation_map, queries):
-        for row, scores in zip(queries[start : start + len(block)].tolist(), block, strict=True):
-            distances = ((points[usable] - points[row]) ** 2).sum(axis=1)
-            distances[usable == row] = np.inf
-            shown = usable[np.argpartition(distances, k)[:k]]
-            # Stable argsort breaks ties by name, as everywhere for display.
-            place = np.empty(len(scores), dtype=np.int64)
-            place[np.argsort(-np.round(scores, TIE_DECIMALS), kind="stable")] = np.arange(1, len(scores) + 1)
-            penalty += float(np.maximum(place[shown] - k, 0).sum())
+        asked = queries[start : start + len(block)]
+        distances = ((points[asked, None, :] - points[None, usable, :]) ** 2).sum(axis=2)
+        distances[usable[None, :] == asked[:, None]] = np.inf
+        shown = usable[np.argpartition(distances, k, axis=1)[:, :k]]
+        for scores, neighbors in zip(np.round(block, TIE_DECIMALS), shown, strict=True):
+            own = scores[neighbors][:, None]
+            # Ties are broken by name, as everywhere for display.
+            before = (scores[None, :] > own) | ((scores[None, :] == own) & (everyone < neighbors[:, None]))
+            penalty += float(np.maximum(before.sum(axis=1) + 1 - k, 0).sum())
     return 1.0 - penalty * 2.0 / (len(queries) * k * (2 * n - 3 * k - 1))
 
 

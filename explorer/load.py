@@ -83,13 +83,13 @@ def load_dataset(path: str | Path, *, roles: Mapping[str, Any] | None = None) ->
     try:
         return _open(Path(path), {key: value for key, value in (roles or {}).items() if value is not None})
     except OSError as error:
-        message = f"can't open {shown(path)}: {error.strerror or error}; check the name and who may read it"
+        message = f"can't open {shown(path, limit=300)}: {error.strerror or error}; check the name and who may read it"
         raise InputError(message) from error
 
 
 def _open(path: Path, given: Mapping[str, Any]) -> Dataset:
     if not path.exists():
-        message = f"no such path: {shown(path)}; check the spelling"
+        message = f"no such path: {shown(path, limit=300)}; check the spelling"
         raise InputError(message)
     if path.is_dir() and (path / CARD_FILE).is_file():
         if is_knowledge(path):
@@ -164,7 +164,7 @@ def load_layout(dataset: Dataset, perturbation_map: PerturbationMap) -> Layout |
         return None
     path = inside(dataset.path, dataset.card.layouts)
     try:
-        lines = pl.scan_parquet(path).filter(pl.col("recipe") == perturbation_map.fingerprint).collect()
+        lines = pl.scan_parquet(path, glob=False).filter(pl.col("recipe") == perturbation_map.fingerprint).collect()
         lines = lines.sort("perturbation")
         if not lines.height or lines["perturbation"].to_list() != list(perturbation_map.names):
             return None

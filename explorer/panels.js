@@ -262,10 +262,7 @@ function scaleOf(panel) {
 
 function toLayout(panel, x, y) {
   const scale = scaleOf(panel);
-  return [
-    panel.camera.x + (x - panel.width / 2) / scale,
-    panel.camera.y - (y - panel.height / 2) / scale,
-  ];
+  return [panel.camera.x + (x - panel.width / 2) / scale, panel.camera.y - (y - panel.height / 2) / scale];
 }
 
 /** Position of a point in CSS pixels of its panel; NaN when it has none. */
@@ -487,7 +484,10 @@ function stampCategories(maps, panel, image, ids) {
   }
   stampDiscs(image, panel.screen, ids, {
     radius: radius * maps.ratio,
-    alpha: maps.foreground.length <= 3000 ? 1 : Math.min(1, opacityFor(maps.foreground.length, panel.camera.zoom) + 0.2),
+    alpha:
+      maps.foreground.length <= 3000
+        ? 1
+        : Math.min(1, opacityFor(maps.foreground.length, panel.camera.zoom) + 0.2),
     codes: maps.codes,
     colours: maps.colours,
   });
@@ -870,7 +870,9 @@ function showLegend(maps) {
     if (!isPresent || !markLabels[kind]) continue;
     entries.push({ text: markLabels[kind], draw: (context) => drawMarkInLegend(context, kind, maps.theme) });
   }
-  maps.legend.replaceChildren(...entries.slice(0, MAX_LEGEND_ENTRIES).map((entry) => legendEntry(maps, entry)));
+  maps.legend.replaceChildren(
+    ...entries.slice(0, MAX_LEGEND_ENTRIES).map((entry) => legendEntry(maps, entry)),
+  );
   const hidden = entries.length - MAX_LEGEND_ENTRIES;
   if (hidden > 0) element("span", "entry", maps.legend).textContent = `and ${hidden} more`;
 }
@@ -1187,7 +1189,12 @@ function startGesture(maps, panel, event) {
     endBrush(maps, false);
     panel.gesture = { kind: "pinch" };
   } else if (panel.pointers.size === 1) {
-    panel.gesture = { kind: isPan ? "pan" : "brush", start: [x, y], isMoved: false, isAdding: isAdding(event) };
+    panel.gesture = {
+      kind: isPan ? "pan" : "brush",
+      start: [x, y],
+      isMoved: false,
+      isAdding: isAdding(event),
+    };
     panel.overlay.classList.toggle("panning", isPan);
   }
 }
@@ -1204,7 +1211,8 @@ function moveGesture(maps, panel, event) {
     pinch(maps, panel, event.pointerId, to);
     return;
   }
-  if (!gesture.isMoved && Math.hypot(to[0] - gesture.start[0], to[1] - gesture.start[1]) < DRAG_THRESHOLD) return;
+  if (!gesture.isMoved && Math.hypot(to[0] - gesture.start[0], to[1] - gesture.start[1]) < DRAG_THRESHOLD)
+    return;
   if (gesture.kind === "pan") panBy(maps, panel, to[0] - from[0], to[1] - from[1]);
   if (gesture.kind === "brush") dragBrush(maps, panel, to);
   gesture.isMoved = true;
@@ -1276,14 +1284,16 @@ function cancelGesture(maps, panel) {
 
 function wheelZoom(maps, panel, event) {
   event.preventDefault();
-  const pixels = event.deltaMode === 1 ? event.deltaY * 16 : event.deltaMode === 2 ? event.deltaY * 400 : event.deltaY;
+  const pixels =
+    event.deltaMode === 1 ? event.deltaY * 16 : event.deltaMode === 2 ? event.deltaY * 400 : event.deltaY;
   zoomAbout(maps, panel, ...positionIn(panel, event), Math.exp(-pixels * 0.0016));
 }
 
 function attachPointer(maps, panel) {
   const { overlay, buttons } = panel;
   const { signal } = maps.listeners;
-  const on = (target, type, handler, options = {}) => target.addEventListener(type, handler, { signal, ...options });
+  const on = (target, type, handler, options = {}) =>
+    target.addEventListener(type, handler, { signal, ...options });
   on(overlay, "pointerdown", (event) => startGesture(maps, panel, event));
   on(overlay, "pointermove", (event) => moveGesture(maps, panel, event));
   on(overlay, "pointerup", (event) => endGesture(maps, panel, event));
@@ -1299,7 +1309,9 @@ function attachPointer(maps, panel) {
   on(overlay, "keydown", (event) => pressKey(maps, panel, event));
   on(overlay, "blur", () => pointAt(maps, -1, null));
   on(buttons.zoomIn, "click", () => zoomAbout(maps, panel, panel.width / 2, panel.height / 2, ZOOM_STEP));
-  on(buttons.zoomOut, "click", () => zoomAbout(maps, panel, panel.width / 2, panel.height / 2, 1 / ZOOM_STEP));
+  on(buttons.zoomOut, "click", () =>
+    zoomAbout(maps, panel, panel.width / 2, panel.height / 2, 1 / ZOOM_STEP),
+  );
   on(buttons.reset, "click", () => resetView(maps, panel));
 }
 
@@ -1310,7 +1322,10 @@ function keyboardStart(maps, panel) {
   const isDrawn = (index) => index >= 0 && !Number.isNaN(panel.coordinates[2 * index]);
   if (isDrawn(maps.pointed.index)) return { index: maps.pointed.index, isFresh: false };
   if (isDrawn(maps.marks.query)) return { index: maps.marks.query, isFresh: true };
-  return { index: nearestPoint(panel, panel.width / 2, panel.height / 2, panel.width + panel.height), isFresh: true };
+  return {
+    index: nearestPoint(panel, panel.width / 2, panel.height / 2, panel.width + panel.height),
+    isFresh: true,
+  };
 }
 
 function moveCursor(maps, panel, right, down) {
@@ -1369,7 +1384,9 @@ function isDarkPage(host) {
     if (node.classList.contains("dark") || named === "dark" || named === "false") return true;
     if (node.classList.contains("light") || named === "light" || named === "true") return false;
   }
-  const [red = 0, green = 0, blue = 0] = (getComputedStyle(host.parentElement ?? document.body).color.match(/[\d.]+/g) ?? []).map(Number);
+  const [red = 0, green = 0, blue = 0] = (
+    getComputedStyle(host.parentElement ?? document.body).color.match(/[\d.]+/g) ?? []
+  ).map(Number);
   return red + green + blue > 382;
 }
 
@@ -1386,7 +1403,10 @@ function applyTheme(maps) {
 function watchTheme(maps) {
   const observer = new MutationObserver(() => applyTheme(maps));
   for (const node of [document.documentElement, document.body]) {
-    observer.observe(node, { attributes: true, attributeFilter: ["class", "data-theme", "data-jp-theme-light"] });
+    observer.observe(node, {
+      attributes: true,
+      attributeFilter: ["class", "data-theme", "data-jp-theme-light"],
+    });
   }
   return () => observer.disconnect();
 }
@@ -1417,7 +1437,8 @@ function watchPixelRatio(maps) {
 /** Read-only view of the state, for tests in a browser. */
 function exposeForTests(maps) {
   maps.host.linkedMaps = {
-    isSettled: () => !maps.frame && !maps.changed.size && !maps.brush && maps.panels.every((panel) => panel.paints > 0),
+    isSettled: () =>
+      !maps.frame && !maps.changed.size && !maps.brush && maps.panels.every((panel) => panel.paints > 0),
     positionOf: (side, index) => {
       const panel = maps.panels[side];
       const box = panel.overlay.getBoundingClientRect();

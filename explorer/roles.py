@@ -48,7 +48,10 @@ def detect_roles(rows: pl.DataFrame, given: Mapping[str, Any]) -> tuple[Roles, t
     notes = []
     for role, usual in USUAL_COLUMNS.items():
         if role not in found:
-            column = next((name for name in usual if name in rows.columns), None)
+            present = [name for name in usual if name in rows.columns]
+            # In compound screens the gene of a control well is blank and its compound is not.
+            complete = [name for name in present if not rows[name].null_count()]
+            column = next(iter([*complete, *present]), None)
             if column is not None:
                 found[role] = column
                 notes.append(f"{role} is taken to be the column {shown(column)}")

@@ -199,7 +199,7 @@ class Screen:
         if blank:
             message = (
                 f"{blank:,} rows have no perturbation in column {self.roles.perturbation!r}: "
-                "name them, or leave those rows out"
+                "name them, leave those rows out, or name another column with --perturbation"
             )
             raise InputError(message)
         if self.roles.batch or self.roles.guide or self.roles.replicates or not len(labels):
@@ -279,14 +279,7 @@ class Screen:
         """
         from explorer.sources import as_source  # kept here: it needs scipy only for sparse input
 
-        table = pl.DataFrame(
-            {
-                str(column): adata.obs[column]
-                .astype(adata.obs[column].dtype if adata.obs[column].dtype.kind in "biuf" else str)
-                .to_numpy()
-                for column in adata.obs.columns
-            }
-        )
+        table = pl.DataFrame({str(name): _polars_column(adata.obs[name]) for name in adata.obs.columns})
         matrices: dict[str, tuple[Kind, Any]] = {}
         if adata.X is not None:
             matrices["X"] = ("simple", adata.X)
@@ -333,3 +326,13 @@ class Screen:
                 for name, values in representations.items()
             },
         )
+
+
+def _polars_column(values: Any) -> pl.Series:
+    """Convert a pandas column: numbers and truth values stay, all else becomes text, what is missing stays missing."""
+    numeric = values.dtype.kind in "biuf"
+    missing = values.isna().tolist()
+    items = [
+        None if blank else item if numeric else str(item) for item, blank in zip(values.tolist(), missing, strict=True)
+    ]
+    return pl.Series(items) if numeric else pl.Series(items, dtype=pl.String)

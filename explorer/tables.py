@@ -51,9 +51,15 @@ def read_table(path: Path) -> pl.DataFrame:
         raise InputError(message)
     try:
         if name.endswith(".parquet"):
-            return pl.read_parquet(path)
+            return pl.read_parquet(path, glob=False)
         separator = "," if ".csv" in name else "\t"
-        return pl.read_csv(path, separator=separator, infer_schema_length=None, null_values=["", "NA", "nan", "NaN"])
+        return pl.read_csv(
+            path,
+            separator=separator,
+            infer_schema_length=None,  # the last well may be the first with a fraction
+            null_values=["", "NA", "nan", "NaN"],
+            glob=False,
+        )
     except (pl.exceptions.PolarsError, OSError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         message = f"can't read {path.name!r}: {reason}; is the file whole, and what its ending says?"
