@@ -386,17 +386,15 @@ def answered(found_answer):
 
 
 @app.cell
-def computed(catalog, comparison, pair, view):
-    distribution = side_by_side.distribution_of(view, pair)
-    found_yardsticks = side_by_side.yardsticks(catalog, view, pair)
+def tabulated(catalog, comparison, view):
     table = side_by_side.table_of(catalog, view, comparison)
     gene_set_table = side_by_side.shared_gene_sets(catalog, view, comparison)
-    return distribution, found_yardsticks, gene_set_table, table
+    return gene_set_table, table
 
 
 @app.cell
-def sentences(catalog, comparison, distribution, linked_view, pair, view):
-    agree_sentence, known_sentence = wording.answer_sentences(catalog, view, comparison, distribution=distribution)
+def sentences(catalog, comparison, linked_view, pair, view):
+    agree_sentence, known_sentence = wording.answer_sentences(catalog, view, comparison)
     context_sentence = wording.context_sentence(catalog, view)
     titles = wording.panel_titles(catalog, view)
     recipes = views.recipes_of(pair.left, pair.right)
@@ -443,6 +441,15 @@ def paint(catalog, comparison, highlighted, linked, pair, titles, view):
         **side_by_side.marks_of(catalog, view, pair, comparison=comparison, highlighted=highlighted)
     )
     return
+
+
+@app.cell
+def among_all(catalog, pair, titles, view):
+    # The slowest step, so it stands last: the maps are repainted before it begins.
+    titles
+    distribution = side_by_side.distribution_of(view, pair)
+    found_yardsticks = side_by_side.yardsticks(catalog, view, pair)
+    return distribution, found_yardsticks
 
 
 @app.cell

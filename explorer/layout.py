@@ -118,10 +118,8 @@ def cached_umap(perturbation_map: PerturbationMap, *, compute: bool, seed: int =
         made_by=(sys.modules[__name__],),
     )
     kept = load_arrays(key)
-    if kept is not None and kept.get("coordinates", np.empty(0)).shape == (
-        perturbation_map.n_perturbations,
-        2,
-    ):
+    expected = {"coordinates": (perturbation_map.n_perturbations, 2), "trustworthiness": ()}
+    if kept is not None and {name: values.shape for name, values in kept.items()} == expected:
         return Layout("UMAP", kept["coordinates"], float(kept["trustworthiness"]))
     if not compute:
         return None

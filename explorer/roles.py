@@ -70,8 +70,8 @@ def detect_roles(rows: pl.DataFrame, given: Mapping[str, Any]) -> tuple[Roles, t
         msg = "perturbation column"
         raise unknown_name(msg, column, rows.columns)
     if "control" not in found:
-        present = set(rows[column].cast(pl.String).unique().drop_nulls().to_list())
-        labels = tuple(label for label in USUAL_CONTROLS if label in present)
+        found_labels = set(rows[column].cast(pl.String).unique().drop_nulls().to_list())
+        labels = tuple(label for label in USUAL_CONTROLS if label in found_labels)
         if labels:
             found["control"] = labels
             notes.append(f"controls are taken to be the rows labelled {listed(labels)}")

@@ -87,7 +87,8 @@ def load_arrays(key: str) -> dict[str, npt.NDArray[Any]] | None:
     path = cache_directory() / f"{key}.npz"
     try:
         with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+            arrays = {name: archive[name] for name in archive.files}
+        return arrays if all(isinstance(values, np.ndarray) for values in arrays.values()) else None
     except Exception:
         # zipfile, zlib and numpy raise many types on bytes that are not theirs; all mean "not here".
         return None

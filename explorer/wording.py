@@ -10,26 +10,22 @@ from explorer.side_by_side import GENE_SET_Q, Pair, Yardstick
 from explorer.view import View
 
 
-def summary_sentence(comparison: Comparison, distribution: OverlapDistribution) -> str:
-    """Say in one plain sentence how far the two neighbourhoods agree, with chance beside it."""
+def summary_sentence(comparison: Comparison) -> str:
+    """Say in one plain sentence how many neighbours both sides find, with chance beside it."""
     sides = list(comparison.sides.values())
-    share = distribution.share_below(comparison.agreement.overlap)
     return (
         f"{comparison.query}: {sides.count(SHARED)} of {comparison.k} "
         f"{'opposites' if comparison.opposite else 'neighbours'} are the same on both sides "
-        f"(by chance {comparison.k * comparison.agreement.chance:.2g}); "
-        f"{_share(share)} of perturbations agree less."
+        f"(by chance {comparison.k * comparison.agreement.chance:.2g})."
     )
 
 
-def answer_sentences(
-    catalog: Catalog, view: View, comparison: Comparison, *, distribution: OverlapDistribution
-) -> tuple[str, str]:
+def answer_sentences(catalog: Catalog, view: View, comparison: Comparison) -> tuple[str, str]:
     """Say in two plain sentences how far the sides agree, and how many known partners each finds."""
     knowledge = shared_knowledge(catalog.dataset(view.dataset))
     names = set(comparison.left_ranking.names) - {view.query}
     partners = knowledge.partners_of(view.query) & names
-    agree = summary_sentence(comparison, distribution)
+    agree = summary_sentence(comparison)
     if not knowledge.relationships:
         return agree, "No known relationships stand beside this dataset."
     if not partners:
