@@ -386,7 +386,8 @@ def answered(found_answer):
 
 
 @app.cell
-def tabulated(catalog, comparison, view):
+def tabulated(catalog, comparison, painted, view):
+    painted
     table = side_by_side.table_of(catalog, view, comparison)
     gene_set_table = side_by_side.shared_gene_sets(catalog, view, comparison)
     return gene_set_table, table
@@ -440,13 +441,14 @@ def paint(catalog, comparison, highlighted, linked, pair, titles, view):
     linked.widget.set_marks(
         **side_by_side.marks_of(catalog, view, pair, comparison=comparison, highlighted=highlighted)
     )
-    return
+    # Cells that take longer name this, so that the maps are repainted before they begin.
+    painted = True
+    return (painted,)
 
 
 @app.cell
-def among_all(catalog, pair, titles, view):
-    # The slowest step, so it stands last: the maps are repainted before it begins.
-    titles
+def among_all(catalog, painted, pair, view):
+    painted
     distribution = side_by_side.distribution_of(view, pair)
     found_yardsticks = side_by_side.yardsticks(catalog, view, pair)
     return distribution, found_yardsticks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +20,7 @@ SIDE_COLORS: Mapping[str, str] = {"shared": "#009E73", "only left": "#2F86C9", "
 OTHER_COLOR = "#9AA1AB"
 # marimo does not tell Python the theme that the browser follows, so text is a grey that reads on both.
 INK = "#767D87"
+_UNDRAWABLE = re.compile(r"[^\t\n\r\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def side_palette() -> list[str]:
@@ -79,6 +81,7 @@ def overlap_strip(
             "overlap": [overlap, chance, *yardsticks.values()],
         }
     )
+    # The order is given by the domain alone: vega-lite writes names of a `sort` into expressions.
     order = marks["what"].to_list()
     lines = (
         alt.Chart(marks)
@@ -88,11 +91,10 @@ def overlap_strip(
             color=alt.Color(
                 "what:N",
                 title=None,
-                sort=order,
                 scale=alt.Scale(domain=order, range=[shared, "#CC79A7", "#E69F00", "#9A8C98"][: len(order)]),
                 legend=alt.Legend(orient="right", labelLimit=280),
             ),
-            strokeDash=alt.StrokeDash("what:N", sort=order, legend=None),
+            strokeDash=alt.StrokeDash("what:N", scale=alt.Scale(domain=order), legend=None),
             tooltip=["what:N", alt.Tooltip("overlap:Q", format=".1%")],
         )
     )
@@ -134,13 +136,15 @@ def rank_ladder(table: pl.DataFrame, *, titles: tuple[str, str], k: int) -> alt.
         axis=alt.Axis(tickMinStep=1, grid=False, format="d"),
     )
     x = alt.X("x:Q", title=None, axis=None, scale=alt.Scale(domain=[-0.75, 1.75]))
+    # Titles of tooltips become part of an expression: what could end its strings is left out.
+    left, right = (re.sub(r'[\\"]|[^\x20-\ud7ff]', " ", title) for title in titles)
     tooltip = [
         alt.Tooltip("perturbation:N"),
         alt.Tooltip("neighbour of:N"),
-        alt.Tooltip("left rank:Q", title=f"rank, {titles[0]}"),
-        alt.Tooltip("left similarity:Q", format=".3f", title=f"cosine, {titles[0]}"),
-        alt.Tooltip("right rank:Q", title=f"rank, {titles[1]}"),
-        alt.Tooltip("right similarity:Q", format=".3f", title=f"cosine, {titles[1]}"),
+        alt.Tooltip("left rank:Q", title=f"rank, {left}"),
+        alt.Tooltip("left similarity:Q", format=".3f", title=f"cosine, {left}"),
+        alt.Tooltip("right rank:Q", title=f"rank, {right}"),
+        alt.Tooltip("right similarity:Q", format=".3f", title=f"cosine, {right}"),
         alt.Tooltip("known:N", title="known relationship"),
     ]
     base = alt.Chart(ends)
@@ -263,9 +267,20 @@ def figure_bytes(chart: Any, file_format: Literal["svg", "png"], *, background: 
 
     import vl_convert
 
-    specification = chart.to_dict()
+    specification = _drawable(chart.to_dict())
     # "container" means the page's width; a file has none.
     text = json.dumps({**specification, "background": background}).replace('"width": "container"', '"width": 560')
     if file_format == "svg":
         return str(vl_convert.vegalite_to_svg(text)).encode()
     return bytes(vl_convert.vegalite_to_png(text, scale=2))
+
+
+def _drawable(value: Any) -> Any:
+    """Replace the characters of names that XML has no place for; a null character would end the process."""
+    if isinstance(value, str):
+        return _UNDRAWABLE.sub("\ufffd", value)
+    if isinstance(value, dict):
+        return {_drawable(key): _drawable(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_drawable(item) for item in value]
+    return value

@@ -237,12 +237,28 @@ def rank_biased_overlap(
     ----------
     Webber et al. 2010, doi:10.1145/1852102.1852106, equation 32.
     """
-    left, right = np.asarray(left, dtype=np.float64), np.asarray(right, dtype=np.float64)
-    shares = np.array(
-        [expected_overlap(membership(left, seen), membership(right, seen)) / seen for seen in range(1, depth + 1)]
-    )
+    # Only what stands within the depth, or is tied with its last place, can be in a shorter list.
+    heads = [_head(np.asarray(scores, dtype=np.float64), depth) for scores in (left, right)]
+    shares = np.array([_overlap_at(heads[0], heads[1], seen) / seen for seen in range(1, depth + 1)])
     weights = persistence ** np.arange(1, depth + 1)
     return float(shares[-1] * weights[-1] + (1 - persistence) / persistence * (shares * weights).sum())
+
+
+def _head(scores: npt.NDArray[np.float64], depth: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
+    rows, _ = membership(scores, depth)
+    return rows, scores[rows]
+
+
+def _overlap_at(
+    left: tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]],
+    right: tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]],
+    depth: int,
+) -> float:
+    members = []
+    for rows, scores in (left, right):
+        places, probabilities = membership(scores, depth)
+        members.append((rows[places], probabilities))
+    return expected_overlap(members[0], members[1])
 
 
 def overlap_distribution(

@@ -43,7 +43,8 @@ class Layout:
     @property
     def caption(self) -> str:
         """What a reader must know before reading distances off the picture."""
-        return f"{self.method} picture, trustworthiness {self.trustworthiness:.2f}"
+        trust = "not defined for so few" if np.isnan(self.trustworthiness) else f"{self.trustworthiness:.2f}"
+        return f"{self.method} picture, trustworthiness {trust}"
 
 
 def unit_profiles(perturbation_map: PerturbationMap) -> npt.NDArray[np.float32]:

@@ -99,6 +99,7 @@ class LinkedMaps(anywidget.AnyWidget):
             message = f"expected a height of 100 to 4000 CSS pixels, got {height}: the default is 430"
             raise ValueError(message)
         self._n_points = len(names)
+        self._shown: Sequence[str] | None = None
         nowhere = np.empty((0, 2))
         super().__init__(
             **_packed_points(names, nowhere if left is None else left, nowhere if right is None else right),
@@ -135,9 +136,12 @@ class LinkedMaps(anywidget.AnyWidget):
         names, left, right
             As for the constructor.
         """
-        if _packed_names(names) != self.names:
+        # The same tuple again, as a switch gives it, needs no comparison of a hundred thousand names.
+        if names is not self._shown and _packed_names(names) != self.names:
             self.set_points(names, left, right)
+            self._shown = names
             return
+        self._shown = names
         for side, coordinates in (("left", left), ("right", right)):
             self._update(**{side: _packed_coordinates(coordinates, self._n_points, what=side)})
 

@@ -84,11 +84,11 @@ class Ranking:
     def ranks_of(self, rows: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Rank of some perturbations among all, 1 the nearest; NaN where there is no similarity."""
         scores = self.scores
-        ranks = []
-        for row in np.asarray(rows, dtype=np.intp).tolist():
-            before = int((scores > scores[row]).sum()) + int((scores[:row] == scores[row]).sum())
-            ranks.append(before + 1.0 if np.isfinite(scores[row]) else np.nan)
-        return np.array(ranks)
+        places = np.empty(len(scores))
+        # A stable sort keeps equal scores in the order of their names.
+        places[np.argsort(-scores, kind="stable")] = np.arange(1, len(scores) + 1)
+        places[~np.isfinite(scores)] = np.nan
+        return places[np.asarray(rows, dtype=np.intp)]
 
     def membership(self, k: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
         """Rows that may be among the first k when ties are broken at random, and the probability of each."""

@@ -119,7 +119,10 @@ def enrichment(
     ----------
     Rivals et al. 2007, doi:10.1093/bioinformatics/btl633 (the hypergeometric test of gene sets).
     """
-    candidates = {name for name in universe if name != query}
+    gene_sets = tuple(gene_sets)
+    if not gene_sets:
+        return pl.DataFrame(schema=ENRICHMENT_SCHEMA)
+    candidates = set(universe) - {query}
     drawn = [name for name in neighbors if name in candidates]
     tested: list[tuple[str, str, list[str], int, bool]] = []
     for source in gene_sets:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from explorer.compare import (
 )
 from explorer.errors import InputError
 from explorer.layout import Layout, rotate_onto
+from explorer.load import Dataset
 from explorer.relationships import compare_enrichment, enrichment
 from explorer.view import View, check_query
 
@@ -135,9 +137,11 @@ def answer_view(catalog: Catalog, asked: View, *, fallback: str = "", compute_um
     Raises
     ------
     InputError
-        When a map can't be made, or the query has no profile.
+        When a map can't be made, the query has no profile, or known relationships can't be read.
     """
     pair = pair_of(catalog, asked, compute_umap=compute_umap)
+    # Read here, so that damaged files are one sentence and not a half-shown page.
+    shared_knowledge(catalog.dataset(asked.dataset))
     view, notice = check_query(asked, pair.left, pair.right, fallback=fallback)
     comparison = compare_query(pair.left, pair.right, view.query, k=view.k, opposite=view.opposite)
     return Answer(view, pair, comparison, notice)
@@ -186,21 +190,20 @@ def yardsticks(catalog: Catalog, view: View, pair: Pair) -> list[Yardstick]:
     Returns
     -------
     list of Yardstick
-        Empty where a dataset has neither replicates nor a second seed.
+        Empty where a dataset has neither usable replicates nor a second seed.
     """
     dataset = catalog.dataset(view.dataset)
     cards = dataset.card.representations
     found = []
     for name in dict.fromkeys((view.left, view.right)):
-        halves = shared_halves(dataset, view.context, name, alignment=view.align)
-        if halves is not None:
-            found.append(_yardstick(f"two replicate halves of {name}", common_maps(*halves), view))
+        halves = partial(shared_halves, dataset, view.context, name, alignment=view.align)
+        found.append(_yardstick(f"two replicate halves of {name}", halves, view))
         first = cards[name].seed_of or name
         family = [first, *(other for other, card in cards.items() if card.seed_of == first)]
         if cards[name].kind == "learned" and len(family) > 1:
             second = next(other for other in family if other != name)
-            maps = [shared_map(dataset, view.context, which, alignment=view.align) for which in (name, second)]
-            found.append(_yardstick(f"{name} and {second} (another seed)", common_maps(maps[0], maps[1]), view))
+            seeds = partial(_maps_of, dataset, view, (name, second))
+            found.append(_yardstick(f"{name} and {second} (another seed)", seeds, view))
     return [yardstick for yardstick in found if yardstick is not None]
 
 
@@ -237,10 +240,23 @@ def _restricted(layout: Layout, full: PerturbationMap, part: PerturbationMap) ->
     return Layout(layout.method, layout.coordinates[rows], layout.trustworthiness)
 
 
-def _yardstick(what: str, maps: tuple[PerturbationMap, PerturbationMap], view: View) -> Yardstick | None:
-    if view.query not in set(maps[0].names) or view.k >= maps[0].n_perturbations:
+def _maps_of(dataset: Dataset, view: View, names: tuple[str, str]) -> tuple[PerturbationMap, PerturbationMap]:
+    one, other = (shared_map(dataset, view.context, name, alignment=view.align) for name in names)
+    return one, other
+
+
+def _yardstick(
+    what: str, make: Callable[[], tuple[PerturbationMap, PerturbationMap] | None], view: View
+) -> Yardstick | None:
+    try:
+        made = make()
+        maps = common_maps(*made) if made is not None else None
+        if maps is None or view.query not in set(maps[0].names) or view.k >= maps[0].n_perturbations:
+            return None
+        query = compare_query(*maps, view.query, k=view.k, opposite=view.opposite).agreement.overlap
+    except InputError:
+        # Halves may hold too few perturbations or controls, or no profile of the query: no yardstick, no failure.
         return None
-    query = compare_query(*maps, view.query, k=view.k, opposite=view.opposite).agreement.overlap
     return Yardstick(what, query, shared_overlaps(*maps, k=view.k, opposite=view.opposite).mean)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import polars as pl
 
 from explorer.catalog import Catalog, shared_knowledge
@@ -53,8 +55,8 @@ def agreement_details(comparison: Comparison, distribution: OverlapDistribution)
     whom = "every perturbation" if distribution.seed is None else f"{len(distribution.queries):,} random perturbations"
     return (
         f"Overlap of the {scores.k} nearest: {scores.overlap:.2f} (chance {scores.chance:.4f}; 1 is equal), "
-        f"κ {scores.kappa:.2f}, rank-biased overlap {scores.rank_biased_overlap:.2f} (p .9; 0 disjoint, 1 equal), "
-        f"among {scores.n_perturbations:,} perturbations. The mean over {whom} is {distribution.mean:.2f}; "
+        f"κ {_defined(scores.kappa)}, rank-biased overlap {scores.rank_biased_overlap:.2f} (p .9; 0 disjoint, 1 equal), "
+        f"among {scores.n_perturbations:,} perturbations. The mean over {whom} is {_defined(distribution.mean)}; "
         f"{_share(distribution.share_below(scores.overlap))} agree less than {comparison.query}."
     )
 
@@ -63,12 +65,12 @@ def yardstick_sentence(found: list[Yardstick], comparison: Comparison) -> str:
     """Hold the agreement against what agrees anyway: replicate halves and seeds."""
     if not found:
         return (
-            "No yardstick: this dataset has neither replicates nor a second seed of these representations, so it can't "
-            "be said how much of the disagreement is noise."
+            "No yardstick: there are neither replicates nor a second seed of these representations that could be "
+            "compared, so it can't be said how much of the disagreement is noise."
         )
     parts = [
-        f"{yardstick.what}: {yardstick.query_overlap:.2f} for {comparison.query}, "
-        f"{yardstick.mean_overlap:.2f} on average"
+        f"{yardstick.what}: {_defined(yardstick.query_overlap)} for {comparison.query}, "
+        f"{_defined(yardstick.mean_overlap)} on average"
         for yardstick in found
     ]
     noise = any(comparison.agreement.overlap >= yardstick.query_overlap for yardstick in found)
@@ -144,8 +146,15 @@ def panel_titles(catalog: Catalog, view: View) -> tuple[str, str]:
     return f"{view.left} · {cards[view.left].kind}", f"{view.right} · {cards[view.right].kind}"
 
 
+def _defined(score: float) -> str:
+    """Write a score to two decimals; NaN means that there is none."""
+    return "not defined" if math.isnan(score) else f"{score:.2f}"
+
+
 def _share(share: float) -> str:
     """Write a share as a percentage that never rounds to all or none when it is not."""
+    if math.isnan(share):
+        return "an unknown share"
     if 0.995 <= share < 1:
         return "more than 99 %"
     if 0 < share < 0.005:
