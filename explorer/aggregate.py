@@ -107,6 +107,9 @@ class PerturbationMap:
     norms: npt.NDArray[np.float64] = field(init=False)
 
     def __post_init__(self) -> None:
+        if self.table["perturbation"].to_list() != list(self.names):
+            msg = "the table of a map must name its perturbations in the order of its profiles: give one line each"
+            raise InputError(msg)
         if len(self.names) != len(self.profiles):
             msg = f"{len(self.names):,} names for {len(self.profiles):,} profiles: give one name each"
             raise InputError(msg)
@@ -315,17 +318,18 @@ def replicate_halves(
 ) -> tuple[PerturbationMap, PerturbationMap] | None:
     """Make two maps of disjoint halves of every perturbation's replicates: the yardstick of any agreement.
 
-    Guides are halved where they are declared, otherwise rows, at random.
+    Halved at random are the guides where they are declared; else the batches, where perturbations stand in
+    several, since rows of one plate agree on the plate too; else the rows. Each half has half of the data, so
+    the agreement of the whole with its own repeat would be higher.
 
     Returns
     -------
     tuple or None
-        The two maps, or None where perturbations have no replicates (a median of one row or guide).
+        The two maps, or None where perturbations have no replicates (a median of one guide or row).
     """
     labels = pl.Series(screen.perturbation_labels())
-    unit = screen.rows[screen.roles.guide].cast(pl.String) if screen.roles.guide else None
-    frame = pl.DataFrame({"perturbation": labels, "row": np.arange(len(labels))})
-    frame = frame.with_columns((unit if unit is not None else frame["row"].cast(pl.String)).alias("replicate"))
+    unit, kind = _replicate_unit(screen, labels)
+    frame = pl.DataFrame({"perturbation": labels, "replicate": unit})
     replicates = frame.select("perturbation", "replicate").unique().sort("perturbation", "replicate")
     per_perturbation = replicates["perturbation"].value_counts()["count"]
     if not len(per_perturbation) or float(np.median(per_perturbation.to_numpy())) < 2:
@@ -341,12 +345,24 @@ def replicate_halves(
             representation,
             alignment=alignment,
             rows=(half == number) | screen.is_control() & ~np.bool_(screen.roles.keep_controls),
-            filter_name=f"replicate half {number + 1} of 2",
+            filter_name=f"half {number + 1} of 2 of the {kind}",
             seed=seed,
         )
         for number in (0, 1)
     )
     return one, other
+
+
+def _replicate_unit(screen: Screen, labels: pl.Series) -> tuple[pl.Series, str]:
+    """Choose what is halved, one name a row, and what to call it."""
+    if screen.roles.guide:
+        return screen.rows[screen.roles.guide].cast(pl.String), "guides"
+    if screen.roles.batch:
+        batch = screen.rows[screen.roles.batch].cast(pl.String)
+        spread = pl.DataFrame({"perturbation": labels, "batch": batch}).group_by("perturbation").n_unique()
+        if float(np.median(spread["batch"].to_numpy())) >= 2:
+            return batch, "batches"
+    return pl.Series(np.arange(len(labels))).cast(pl.String), "rows"
 
 
 def _from_units(moments: ScreenMoments, alignment: Alignment, aggregate: Aggregate) -> tuple[tuple[str, ...], Floats]:

@@ -161,6 +161,7 @@ def _tvn(moments: ScreenMoments) -> Alignment:
     pooled, notes = _covariance(scatter, moments, scale=scale)
     variances, directions = np.linalg.eigh(pooled)
     whiten = directions * _inverse_roots(variances)
+    notes = (*notes, *_dropped(variances))
     matrices = np.empty_like(scatter)
     for number in range(len(count)):
         own = whiten.T @ scatter[number] @ whiten / max(int(count[number]), 1)
@@ -177,6 +178,7 @@ def _sphere(moments: ScreenMoments) -> Alignment:
         pooled = pooled * n_rows / max(n_rows - 1, 1)
     variances, directions = np.linalg.eigh(pooled)
     matrix = (directions * _inverse_roots(variances)) @ directions.T
+    notes = (*notes, *_dropped(variances))
     shape = moments.control_mean.shape
     matrices = np.broadcast_to(matrix, (shape[0], *matrix.shape))
     return Alignment("sphere", moments.control_mean, np.ones(shape), matrices, notes)
@@ -185,6 +187,13 @@ def _sphere(moments: ScreenMoments) -> Alignment:
 def _inverse_roots(variances: Floats) -> Floats:
     kept = variances > NULL_VARIANCE * max(float(variances.max()), 0.0)
     return np.where(kept, 1.0 / np.sqrt(np.where(kept, variances, 1.0)), 0.0)
+
+
+def _dropped(variances: Floats) -> tuple[str, ...]:
+    count = int((_inverse_roots(variances) == 0).sum())
+    if not count:
+        return ()
+    return (f"{count:,} of {len(variances):,} directions dropped: controls do not vary in them",)
 
 
 def _covariance(scatter: Floats, moments: ScreenMoments, *, scale: Floats | None) -> tuple[Floats, tuple[str, ...]]:

@@ -20,6 +20,7 @@ SIDE_COLORS: Mapping[str, str] = {"shared": "#009E73", "only left": "#2F86C9", "
 OTHER_COLOR = "#9AA1AB"
 # marimo does not tell Python the theme that the browser follows, so text is a grey that reads on both.
 INK = "#767D87"
+_UNQUOTABLE = re.compile(r'[\\"\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]')
 _UNDRAWABLE = re.compile(r"[^\t\n\r\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -137,7 +138,7 @@ def rank_ladder(table: pl.DataFrame, *, titles: tuple[str, str], k: int) -> alt.
     )
     x = alt.X("x:Q", title=None, axis=None, scale=alt.Scale(domain=[-0.75, 1.75]))
     # Titles of tooltips become part of an expression: what could end its strings is left out.
-    left, right = (re.sub(r'[\\"]|[^\x20-\ud7ff]', " ", title) for title in titles)
+    left, right = (_UNQUOTABLE.sub(" ", title) for title in titles)
     tooltip = [
         alt.Tooltip("perturbation:N"),
         alt.Tooltip("neighbour of:N"),

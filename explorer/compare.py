@@ -39,8 +39,9 @@ class Agreement:
         (overlap − chance) / (1 − chance): 0 by chance, 1 when equal; NaN where chance is 1.
     jaccard
         overlap / (2 − overlap).
-    rank_biased_overlap
-        Extrapolated, p = .9; weighs the first ranks most; 1 when equal, 0 when disjoint.
+    rank_biased_overlap, rank_biased_chance
+        Extrapolated, p = .9; weighs the first ranks most; 1 when equal, 0 when disjoint; and its mean over
+        random rankings.
     """
 
     k: int
@@ -50,6 +51,7 @@ class Agreement:
     kappa: float
     jaccard: float
     rank_biased_overlap: float
+    rank_biased_chance: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,8 +82,8 @@ class OverlapDistribution:
 
     @property
     def chance(self) -> float:
-        """Overlap of random neighbourhoods."""
-        return self.k / (self.n_perturbations - 1)
+        """Overlap of random neighbourhoods; NaN where there are fewer than k to choose from."""
+        return self.k / (self.n_perturbations - 1) if self.n_perturbations > self.k else float("nan")
 
     def share_below(self, overlap: float) -> float:
         """Share of queries that agree less than this, those that agree equally counted half."""
@@ -188,9 +190,13 @@ def compare_query(
 
 def agreement(left: Ranking, right: Ranking, *, k: int) -> Agreement:
     """Score the agreement of two rankings of the same perturbations at depth k."""
-    n = len(left.names)
-    overlap = expected_overlap(left.membership(k), right.membership(k)) / k
-    chance = k / (n - 1)
+    # A profile of length zero is nobody's neighbour, so it does not count among those there are to choose from.
+    n = int((np.isfinite(left.scores) & np.isfinite(right.scores)).sum()) + 1
+    enough = n - 1 >= k
+    overlap = expected_overlap(left.membership(k), right.membership(k)) / k if enough else float("nan")
+    chance = k / (n - 1) if enough else float("nan")
+    # At every depth d, random rankings share d² / (n − 1) on average, a share of d / (n − 1).
+    depths = np.arange(1, k + 1)
     return Agreement(
         k=k,
         n_perturbations=n,
@@ -198,7 +204,8 @@ def agreement(left: Ranking, right: Ranking, *, k: int) -> Agreement:
         chance=chance,
         kappa=(overlap - chance) / (1 - chance) if chance < 1 else float("nan"),
         jaccard=overlap / (2 - overlap),
-        rank_biased_overlap=rank_biased_overlap(left.scores, right.scores, depth=k),
+        rank_biased_overlap=rank_biased_overlap(left.scores, right.scores, depth=k) if enough else float("nan"),
+        rank_biased_chance=_extrapolated(depths / (n - 1), PERSISTENCE) if enough else float("nan"),
     )
 
 
@@ -240,7 +247,12 @@ def rank_biased_overlap(
     # Only what stands within the depth, or is tied with its last place, can be in a shorter list.
     heads = [_head(np.asarray(scores, dtype=np.float64), depth) for scores in (left, right)]
     shares = np.array([_overlap_at(heads[0], heads[1], seen) / seen for seen in range(1, depth + 1)])
-    weights = persistence ** np.arange(1, depth + 1)
+    return _extrapolated(shares, persistence)
+
+
+def _extrapolated(shares: npt.NDArray[np.float64], persistence: float) -> float:
+    """Weigh the shares that two rankings have in common at depths 1, 2, … (equation 32)."""
+    weights = persistence ** np.arange(1, len(shares) + 1)
     return float(shares[-1] * weights[-1] + (1 - persistence) / persistence * (shares * weights).sum())
 
 
@@ -276,9 +288,12 @@ def overlap_distribution(
         Of the sample of 500 queries that is taken from a map of more than 5,000.
     """
     left, right = common_maps(left, right)
-    n = left.n_perturbations
-    # Without a profile there are no neighbours to agree on.
+    check_k(k, left.n_perturbations)
+    # Without a profile there are no neighbours to agree on, and nobody's neighbour to be.
     queries = np.flatnonzero((left.norms > 0) & (right.norms > 0))
+    n = len(queries)
+    if n - 1 < k:
+        return OverlapDistribution(queries[:0], np.empty(0), n, k, None)
     sampled = len(queries) > FULL_BELOW
     if sampled:
         queries = np.sort(np.random.default_rng(seed).choice(queries, size=SAMPLED_QUERIES, replace=False))

@@ -17,6 +17,7 @@ Layout2D = npt.NDArray[np.float32]
 LayoutMethod = Literal["UMAP", "PCA"]
 
 UMAP_NEIGHBORS = 15
+MOST_FOR_EXACT_PCA = 600
 TRUST_NEIGHBORS = 10
 MOST_TRUST_QUERIES = 200
 
@@ -54,12 +55,11 @@ def unit_profiles(perturbation_map: PerturbationMap) -> npt.NDArray[np.float32]:
 
 
 def pca_layout(perturbation_map: PerturbationMap) -> Layout:
-    """Lay a map out on the first two principal components of its unit profiles; takes milliseconds."""
+    """Lay a map out on the first two principal components of its unit profiles, at once."""
     unit = unit_profiles(perturbation_map).astype(np.float64)
     usable = np.isfinite(unit).all(axis=1)
     centred = unit[usable] - (unit[usable].mean(axis=0) if usable.any() else 0.0)
-    _, vectors = np.linalg.eigh(centred.T @ centred)
-    axes = vectors[:, ::-1][:, :2]
+    axes = _first_axes(centred)
     # An eigenvector's sign is arbitrary: its largest entry is made positive, so that pictures repeat.
     axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])
     coordinates = np.full((len(unit), 2), np.nan)
@@ -67,6 +67,19 @@ def pca_layout(perturbation_map: PerturbationMap) -> Layout:
     if axes.shape[1] == 1:
         coordinates[usable, 1] = 0.0
     return _layout(perturbation_map, coordinates, "PCA")
+
+
+def _first_axes(centred: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Find the two directions of largest variance, shape (n_features, ≤ 2)."""
+    if min(centred.shape) <= MOST_FOR_EXACT_PCA:
+        if centred.shape[1] <= centred.shape[0]:
+            return np.asarray(np.linalg.eigh(centred.T @ centred)[1][:, ::-1][:, :2])
+        return np.asarray(np.linalg.svd(centred, full_matrices=False)[2][:2].T)
+    # Thousands of genes: two vectors by Lanczos instead of a decomposition that takes a minute.
+    from scipy.sparse.linalg import svds
+
+    _, strengths, axes = svds(centred, k=2, v0=np.ones(min(centred.shape)))
+    return np.asarray(axes[np.argsort(-strengths)].T)
 
 
 def umap_layout(perturbation_map: PerturbationMap, *, seed: int = 0) -> Layout:
@@ -116,7 +129,7 @@ def cached_umap(perturbation_map: PerturbationMap, *, compute: bool, seed: int =
         # A map restricted to some perturbations has the recipe of the whole.
         *perturbation_map.names,
         seed,
-        made_by=(sys.modules[__name__],),
+        made_by=tuple(sys.modules[f"explorer.{name}"] for name in ("moments", "align", "aggregate", "layout")),
     )
     kept = load_arrays(key)
     expected = {"coordinates": (perturbation_map.n_perturbations, 2), "trustworthiness": ()}

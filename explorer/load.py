@@ -19,7 +19,7 @@ from explorer.matching import RowNames
 from explorer.roles import detect_roles
 from explorer.screen import Context, Kind, Representation, Roles, RowSource, Screen
 from explorer.sources import ReorderedSource
-from explorer.stored import ROW_NAMES, is_stored, read_obs, stored_keys, stored_source
+from explorer.stored import ROW_NAMES, is_stored, matrix_keys, read_obs, stored_keys, stored_source
 from explorer.tables import FeatureTable, is_table, read_npy, read_table, split_features
 
 
@@ -282,7 +282,7 @@ def _dataset_of_file(path: Path, given: Mapping[str, Any]) -> Dataset:
     stored = is_stored(path)
     rows = read_obs(path) if stored else read_table(path)
     roles, notes = detect_roles(rows, given)
-    keys = stored_keys(path) if stored else ["X"]
+    keys = matrix_keys(path) if stored else ["X"]
     if not keys:
         msg = f"{path.name!r} holds no matrix: neither X nor layers nor obsm"
         raise InputError(msg)

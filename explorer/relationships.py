@@ -173,8 +173,7 @@ def compare_enrichment(left: pl.DataFrame, right: pl.DataFrame, *, q_below: floa
     keys = ["gene set", "source", "set size", "query in set"]
 
     def side(table: pl.DataFrame, name: str) -> pl.DataFrame:
-        drawn = table["of neighbours"][0] if table.height else 0
-        count = pl.format("{} of {}", pl.col("overlap"), pl.lit(drawn)).alias(name)
+        count = pl.format("{} of {}", pl.col("overlap"), pl.col("of neighbours")).alias(name)
         return table.select(
             *keys, count, pl.col("q").alias(f"{name} q"), pl.col("members found").alias(f"{name} members")
         )
@@ -185,13 +184,12 @@ def compare_enrichment(left: pl.DataFrame, right: pl.DataFrame, *, q_below: floa
         "gene set", "set size", "left", "left q", "right", "right q", "query in set", "left members", "right members",
         "source",
     ]  # fmt: skip
-    zero = {
-        name: f"0 of {table['of neighbours'][0]}" if table.height else "0"
-        for name, table in (("left", left), ("right", right))
-    }
+    # Both sides have as many neighbours, so one that shares no set at all takes the other's number.
+    drawn = max((table["of neighbours"][0] for table in (left, right) if table.height), default=0)
+    none = f"0 of {drawn}"
     return (
         joined.filter(best <= q_below)
         .sort(best, "gene set")
-        .with_columns(pl.col("left").fill_null(zero["left"]), pl.col("right").fill_null(zero["right"]))
+        .with_columns(pl.col("left", "right").fill_null(none))
         .select(columns)
     )

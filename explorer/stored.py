@@ -65,14 +65,30 @@ class StoredSource:
 
 
 def stored_keys(path: Path) -> list[str]:
-    """Name the matrices of an h5ad or zarr file: ``X``, ``layers/KEY``, ``obsm/KEY``."""
+    """Name what an h5ad or zarr file holds beside its rows: ``X``, ``layers/KEY``, ``obsm/KEY``."""
     with _reading(path, "the keys") as group:
         # anndata writes an absent X as an empty "null" entry.
-        keys = ["X"] if "X" in group and group["X"].attrs.get("encoding-type") != "null" else []
+        keys = ["X"] if "X" in group and _encoding(group["X"]) != "null" else []
         for part in ("layers", "obsm"):
             if part in group:
                 keys += [f"{part}/{key}" for key in group[part]]
     return keys
+
+
+def matrix_keys(path: Path) -> list[str]:
+    """Take those of `stored_keys` that are matrices, dense or sparse; a table in ``obsm`` is not."""
+    keys = stored_keys(path)
+    with _reading(path, "the keys") as group:
+        return [key for key in keys if _is_dense(group[key]) or _encoding(group[key]) in ("csr_matrix", "csc_matrix")]
+
+
+def _is_dense(node: Any) -> bool:
+    shape = getattr(node, "shape", None)
+    return shape is not None and len(shape) == 2 and np.dtype(node.dtype).kind in "biuf"
+
+
+def _encoding(node: Any) -> str:
+    return str(node.attrs.get("encoding-type", ""))
 
 
 def stored_source(path: Path, key: str) -> StoredSource:
@@ -85,9 +101,9 @@ def stored_source(path: Path, key: str) -> StoredSource:
     """
     with _reading(path, repr(key)) as group:
         node = group[key]
-        encoding = str(node.attrs.get("encoding-type", ""))
+        encoding = _encoding(node)
         if hasattr(node, "shape"):
-            if node.shape is None or len(node.shape) != 2 or np.dtype(node.dtype).kind not in "biuf":
+            if not _is_dense(node):
                 message = (
                     f"{key!r} in {path.name!r} is not a matrix of numbers: it has shape {node.shape} and type "
                     f"{node.dtype}; write a matrix of rows × features"
@@ -136,7 +152,7 @@ def read_obs(path: Path) -> pl.DataFrame:
 def _read_column(node: Any, where: str) -> pl.Series:
     if hasattr(node, "shape"):
         return _series(np.asarray(node[:]))
-    encoding = str(node.attrs.get("encoding-type", ""))
+    encoding = _encoding(node)
     if encoding == "categorical" or "codes" in node:
         categories = _read_column(node["categories"], where).to_list()
         codes = np.asarray(node["codes"][:]).tolist()

@@ -50,6 +50,11 @@ def read_table(path: Path) -> pl.DataFrame:
         )
         raise InputError(message)
     try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        message = f"can't read {shown(path.name)} in {shown(path.parent.name)}: the path is not UTF-8; rename it"
+        raise InputError(message) from error
+    try:
         if name.endswith(".parquet"):
             return pl.read_parquet(path, glob=False)
         separator = "," if ".csv" in name else "\t"

@@ -7,18 +7,22 @@ import math
 import polars as pl
 
 from explorer.catalog import Catalog, shared_knowledge
-from explorer.compare import SHARED, Comparison, OverlapDistribution, known_counts
+from explorer.compare import Comparison, OverlapDistribution, known_counts
 from explorer.side_by_side import GENE_SET_Q, Pair, Yardstick
 from explorer.view import View
 
 
 def summary_sentence(comparison: Comparison) -> str:
     """Say in one plain sentence how many neighbours both sides find, with chance beside it."""
-    sides = list(comparison.sides.values())
+    # With ties at the last place the shared number is an expectation, not a count of names.
+    scores = comparison.agreement
+    if math.isnan(scores.overlap):
+        return f"{comparison.query}: fewer than {comparison.k} perturbations have a profile on both sides to compare."
+    shared = comparison.k * scores.overlap
     return (
-        f"{comparison.query}: {sides.count(SHARED)} of {comparison.k} "
+        f"{comparison.query}: {shared:.3g} of {comparison.k} "
         f"{'opposites' if comparison.opposite else 'neighbours'} are the same on both sides "
-        f"(by chance {comparison.k * comparison.agreement.chance:.2g})."
+        f"(by chance {comparison.k * scores.chance:.2g})."
     )
 
 
@@ -54,8 +58,10 @@ def agreement_details(comparison: Comparison, distribution: OverlapDistribution)
     scores = comparison.agreement
     whom = "every perturbation" if distribution.seed is None else f"{len(distribution.queries):,} random perturbations"
     return (
-        f"Overlap of the {scores.k} nearest: {scores.overlap:.2f} (chance {scores.chance:.4f}; 1 is equal), "
-        f"κ {_defined(scores.kappa)}, rank-biased overlap {scores.rank_biased_overlap:.2f} (p .9; 0 disjoint, 1 equal), "
+        f"Overlap of the {scores.k} nearest: {_defined(scores.overlap)} (chance {scores.chance:.4f}; 1 is equal), "
+        f"κ {_defined(scores.kappa)}, "
+        f"rank-biased overlap {_defined(scores.rank_biased_overlap)} (p .9; chance "
+        f"{scores.rank_biased_chance:.4f}; 0 disjoint, 1 equal), "
         f"among {scores.n_perturbations:,} perturbations. The mean over {whom} is {_defined(distribution.mean)}; "
         f"{_share(distribution.share_below(scores.overlap))} agree less than {comparison.query}."
     )
@@ -100,7 +106,8 @@ def gene_set_sentence(table: pl.DataFrame, view: View) -> str:
         )
     return (
         f"{'; '.join(parts)}. Hypergeometric test over the perturbations of this map, Benjamini-Hochberg over all sets "
-        "with 3 to 500 members in it."
+        "with 3 to 500 members in it. Neighbours resemble each other, which the test does not know: where one axis "
+        "rules the map, q is too small."
     )
 
 

@@ -210,6 +210,7 @@ def test_swapping_the_maps_changes_nothing(seed, k, opposite):
         back = compare_query(right, left, query, k=k, opposite=opposite)
         assert forth.agreement.overlap == pytest.approx(back.agreement.overlap)
         assert forth.agreement.rank_biased_overlap == pytest.approx(back.agreement.rank_biased_overlap)
+        assert forth.agreement.chance == one.chance
         assert one.overlaps[one.queries == row] == pytest.approx(forth.agreement.overlap)
         swapped = {SHARED: SHARED, ONLY_LEFT: ONLY_RIGHT, ONLY_RIGHT: ONLY_LEFT}
         assert back.sides == {name: swapped[side] for name, side in forth.sides.items()}
@@ -395,3 +396,19 @@ def test_merged_table_says_what_holds_elsewhere():
         words = {(True, True): "both", (True, False): "left", (False, True): "right", (False, False): "neither"}
         expected = "not measured" if name == here.left.names[0] else words[on_left, on_right]
         assert line["in soft tissue"] == expected
+
+
+def test_rank_biased_chance_is_the_mean_over_random_rankings():
+    generator = np.random.default_rng(0)
+    found = [rank_biased_overlap(generator.permutation(40), generator.permutation(40), depth=5) for _ in range(4_000)]
+    left, right = random_map(41, 5, seed=1), random_map(41, 5, seed=2)
+    chance = compare_query(left, right, left.names[0], k=5).agreement.rank_biased_chance
+    assert np.mean(found) == pytest.approx(chance, abs=4 * np.std(found) / np.sqrt(len(found)))
+
+
+def test_agreement_is_undefined_where_fewer_than_k_have_a_profile():
+    profiles = np.zeros((10, 3))
+    profiles[:4] = np.random.default_rng(0).normal(size=(4, 3))
+    found = compare_query(map_of(profiles), map_of(profiles), names_of(10)[0], k=5).agreement
+    assert found.n_perturbations == 4
+    assert all(math.isnan(value) for value in (found.overlap, found.chance, found.kappa, found.rank_biased_overlap))

@@ -1,0 +1,383 @@
+"""The explore notebook without a browser: what its cells define, and that they hold no computation."""
+
+import ast
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import marimo
+import polars as pl
+import pytest
+import toys
+from conftest import DEMO, PROJECT
+from files import CONTROL, PERTURBATIONS, toy_anndata, write_anndata, write_card
+
+from explorer.align import METHODS
+from explorer.catalog import open_catalog
+from explorer.view import link_parameters
+
+APP = PROJECT / "apps" / "explore.py"
+HEAVY = ("scanpy", "umap", "sklearn", "anndata", "torch", "scipy.stats", "pandas", "numba")
+PAYLOADS = (
+    "<img src=x onerror=window.__pwned=1>",
+    "<script src=data:text/javascript,window.__pwned=1></script>",
+    "<iframe srcdoc='<script>parent.__pwned=1</script>'>",
+    r"$\href{javascript:window.__pwned=1}{x}$",
+)
+
+
+@pytest.fixture(scope="module")
+def app() -> marimo.App:
+    specification = importlib.util.spec_from_file_location("explore_under_test", APP)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module.app
+
+
+@pytest.fixture(scope="module")
+def demo_view(app) -> Mapping[str, Any]:
+    return shown(app, DEMO)
+
+
+def shown(app: marimo.App, path: Path) -> Mapping[str, Any]:
+    """Names that the notebook defines when it is opened on a path."""
+    _, definitions = app.run(defs={"data_path": path})
+    return definitions
+
+
+def html_of(app: marimo.App, path: Path) -> str:
+    """Everything that the notebook puts on its page, as HTML."""
+    outputs, _ = app.run(defs={"data_path": path})
+    return "".join(output._repr_html_() for output in outputs if hasattr(output, "_repr_html_"))
+
+
+# ---------------------------------------------------------------- the demo
+
+
+def test_demo_answers(demo_view):
+    assert demo_view["catalog_problem"] == demo_view["view_problem"] == demo_view["query_problem"] == ""
+    assert demo_view["problems"] == ()
+    view, comparison = demo_view["view"], demo_view["comparison"]
+    assert (view.dataset, view.context, view.query) == ("depmap", "skin", "NDUFV2")
+    assert demo_view["agree_sentence"].startswith("NDUFV2: ")
+    assert "(by chance 0.029)" in demo_view["agree_sentence"]
+    assert "by chance" in demo_view["known_sentence"]
+    assert demo_view["context_sentence"].startswith("DepMap 25Q2")
+    assert len(comparison.left.names) == len(comparison.right.names) == view.k == 10
+
+
+def test_demo_finds_the_module_of_the_query(demo_view):
+    # Complex I of the respiratory chain, in both representations.
+    for side in (demo_view["comparison"].left, demo_view["comparison"].right):
+        assert sum(name.startswith("NDUF") for name in side.names) >= 8
+    best = demo_view["gene_set_table"].row(0, named=True)
+    assert best["query in set"]
+    assert best["left q"] < 1e-6
+
+
+def test_demo_table(demo_view):
+    table = demo_view["table"]
+    assert table.columns == [
+        "perturbation", "neighbour of", "left rank", "left similarity", "right rank", "right similarity", "known",
+        "in soft_tissue",
+    ]  # fmt: skip
+    assert table.height == len(demo_view["comparison"].sides)
+    assert table["perturbation"].is_unique().all()
+    assert set(table["in soft_tissue"]) <= {"both", "left", "right", "neither", "not measured"}
+
+
+def test_demo_has_a_yardstick(demo_view):
+    what = [yardstick.what for yardstick in demo_view["found_yardsticks"]]
+    assert what == ["autoencoder and autoencoder-seed-1 (another seed)"]
+
+
+def test_maps_show_what_the_answer_says(demo_view):
+    widget, pair = demo_view["linked"].widget, demo_view["pair"]
+    assert tuple(widget.names.split("\n")) == pair.names
+    assert widget.titles == list(demo_view["titles"]) == ["double-centered · simple", "autoencoder · learned"]
+    assert widget.marks["query"] == pair.left.position("NDUFV2")
+    assert pair.names_of(widget.selected) == []
+
+
+def test_the_address_holds_the_whole_view(app, demo_view):
+    expected = link_parameters(demo_view["view"], recipes=demo_view["recipes"])
+    assert set(expected) == {
+        "dataset", "context", "query", "left", "right", "align", "k", "direction", "list", "recipes",
+    }  # fmt: skip
+    assert demo_view["recipes"].count(".") == 1
+    assert demo_view["link_warning"] == ""
+
+
+def test_first_view_imports_nothing_heavy():
+    code = """
+import importlib.util, json, sys
+specification = importlib.util.spec_from_file_location("explore", sys.argv[1])
+module = importlib.util.module_from_spec(specification)
+specification.loader.exec_module(module)
+_, definitions = module.app.run()
+assert definitions["table"].height and definitions["found_yardsticks"] is not None
+print(json.dumps([name for name in sys.argv[2:] if name in sys.modules]))
+"""
+    found = subprocess.run(
+        [sys.executable, "-c", code, str(APP), *HEAVY],
+        cwd=PROJECT,
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert found.returncode == 0, found.stderr[-2000:]
+    assert json.loads(found.stdout.splitlines()[-1]) == []
+
+
+# ---------------------------------------------------------------- other data
+
+
+def test_toy_dataset(app, tmp_path):
+    found = shown(app, toys.write_catalog(tmp_path))
+    assert found["view"].k == 4
+    assert set(found["comparison"].right.names) == set(toys.NAMES[1:5])
+    assert found["known_sentence"].startswith("Known partners among them: 2 of 4 in raw, 2 of 4 in latent")
+    assert found["gene_set_table"]["gene set"][0] == "module 0"
+    assert len(found["found_yardsticks"]) == 3
+
+
+def test_one_dataset_folder(app, tmp_path):
+    root = toys.write_catalog(tmp_path)
+    assert shown(app, root / "toy")["view"].dataset == "toy"
+
+
+def test_single_file_without_a_card(app, tmp_path):
+    path = write_anndata(tmp_path / "screen.h5ad", toy_anndata())
+    found = shown(app, path)
+    assert found["view_problem"] == ""
+    assert set(found["pair"].names) == set(PERTURBATIONS)
+    assert found["catalog"].dataset("screen").card.roles.control == (CONTROL,)
+    assert found["known_sentence"] == "No known relationships stand beside this dataset."
+
+
+def test_three_perturbations(app, tmp_path):
+    found = shown(app, toys.write_catalog(tmp_path, names=toys.NAMES[:3], guides=False, controls=False))
+    assert found["view"].k == 2
+    assert "2 of 2 neighbours are the same on both sides (by chance 2)" in found["agree_sentence"]
+    assert found["table"].height == 2
+    assert found["found_yardsticks"][0].mean_overlap == 1
+
+
+def test_too_many_neighbours_are_reduced_and_said(app, tmp_path):
+    found = shown(app, toys.write_catalog(tmp_path, {"defaults/k": "25"}, names=toys.NAMES[:10]))
+    assert found["problems"] == ()
+    assert found["k_control"].value == 25
+    assert found["view"].k == 9
+    assert found["query_problem"] == "k = 25 can't be had from 10 perturbations; showing k = 9 instead"
+
+
+def test_unknown_default_query_is_replaced_and_said(app, tmp_path):
+    found = shown(app, toys.write_catalog(tmp_path, {"defaults/query": "gene04"}))
+    assert found["view"].query == "GENE00"
+    assert found["query_problem"].startswith("unknown perturbation 'gene04': did you mean 'GENE04'")
+
+
+def test_names_that_are_markup(app, tmp_path):
+    names = (*PAYLOADS, *toys.NAMES[:8])
+    sets = {payload: names[:6] for payload in PAYLOADS}
+    changes = {key: PAYLOADS[0] for key in ("title", "license", "citation", "description", "provenance")}
+    changes |= {"roles/perturbation": PAYLOADS[0], "defaults/query": PAYLOADS[1]}
+    root = toys.write_catalog(tmp_path, changes, names=names, sets=sets)
+    found = shown(app, root)
+    assert found["view"].query == PAYLOADS[1]
+    assert set(names) == set(found["pair"].names)
+    assert set(found["gene_set_table"]["gene set"]) <= set(PAYLOADS)
+    page = html_of(app, root)
+    # As text the payload is there, in the sentences and in the tables; as markup it is nowhere.
+    assert "&#60;img src" in page
+    assert "&lt;img src" in page
+    for tag in ("<img src=x", "<script src=data", "<iframe srcdoc"):
+        assert tag not in page
+
+
+# ---------------------------------------------------------------- what can't be shown
+
+
+def nothing_shown(found: Mapping[str, Any], *absent: str) -> bool:
+    return not any(name in found for name in absent)
+
+
+def is_one_sentence(problem: str) -> bool:
+    return bool(problem) and "\n" not in problem and "Traceback" not in problem and len(problem) < 400
+
+
+@pytest.fixture
+def missing(tmp_path) -> Path:
+    return tmp_path / "nowhere"
+
+
+@pytest.fixture
+def broken_card(tmp_path) -> Path:
+    folder = toys.write_catalog(tmp_path) / "toy"
+    (folder / "card.toml").write_text('title = "half a', encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def misspelt_card(tmp_path) -> Path:
+    return write_card(tmp_path / "toy", {"licence": "CC0"})
+
+
+@pytest.fixture
+def truncated_file(tmp_path) -> Path:
+    path = write_anndata(tmp_path / "screen.h5ad", toy_anndata())
+    path.write_bytes(path.read_bytes()[:2000])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        ("missing", "no such path"),
+        ("broken_card", "'card.toml' in 'toy' is not valid TOML"),
+        ("misspelt_card", "did you mean 'license'"),
+        ("truncated_file", "'screen.h5ad'"),
+    ],
+)
+def test_data_that_cannot_be_opened(app, request, damage, says):
+    found = shown(app, request.getfixturevalue(damage))
+    assert is_one_sentence(found["catalog_problem"])
+    assert says in found["catalog_problem"]
+    assert nothing_shown(found, "catalog", "dataset_control", "view", "comparison", "table", "agree_sentence", "strip")
+
+
+def test_broken_dataset_beside_a_good_one(app, tmp_path):
+    root = toys.write_catalog(tmp_path)
+    broken = root / "broken"
+    broken.mkdir()
+    (broken / "card.toml").write_text("title = 1", encoding="utf-8")
+    found = shown(app, root)
+    assert list(found["dataset_control"].options) == ["toy"]
+    assert is_one_sentence(found["catalog"].problems["broken"])
+
+
+@pytest.mark.parametrize("align", [method for method in METHODS if method != "none"])
+def test_alignment_without_controls(app, tmp_path, align):
+    found = shown(app, toys.write_catalog(tmp_path, {"defaults/align": align}, controls=False))
+    assert is_one_sentence(found["view_problem"])
+    assert "control" in found["view_problem"]
+    assert found["align_control"].value == align, "so that the user can choose another"
+    assert nothing_shown(found, "view", "pair", "comparison", "table", "agree_sentence", "gene_set_table", "strip")
+    assert found["linked"].widget.names == ""
+
+
+def test_rows_truncated_after_the_card_was_read(app, tmp_path):
+    root = toys.write_catalog(tmp_path)
+    rows = root / "toy" / "rows_alpha.parquet"
+    rows.write_bytes(rows.read_bytes()[:500])
+    found = shown(app, root)
+    assert found["catalog_problem"] == ""
+    assert is_one_sentence(found["view_problem"])
+    assert "rows_alpha.parquet" in found["view_problem"]
+    assert nothing_shown(found, "view", "comparison", "table", "agree_sentence")
+
+
+def test_damaged_known_relationships(app, tmp_path):
+    root = toys.write_catalog(tmp_path)
+    (root / "known" / "pairs.parquet").write_bytes(b"PAR1 and nothing else")
+    found = shown(app, root)
+    assert is_one_sentence(found["view_problem"])
+    assert nothing_shown(found, "view", "comparison", "table", "agree_sentence")
+
+
+def test_halves_too_small_for_a_yardstick(app, tmp_path):
+    root = toys.write_catalog(tmp_path, names=toys.NAMES[:3], controls=False)
+    for path in (root / "toy").glob("*_alpha.parquet"):
+        pl.read_parquet(path).head(9).write_parquet(path)
+    found = shown(app, root)
+    assert found["view_problem"] == ""
+    assert [yardstick.what for yardstick in found["found_yardsticks"]] == ["latent and latent-seed-1 (another seed)"]
+
+
+def test_query_without_a_profile(app, tmp_path):
+    root = toys.write_catalog(tmp_path)
+    path = root / "toy" / "latent_alpha.parquet"
+    rows = pl.read_parquet(root / "toy" / "rows_alpha.parquet")
+    table = pl.read_parquet(path)
+    features = [column for column in table.columns if column.startswith("feature_")]
+    silent = (rows["gene"] == "GENE00").alias("silent")
+    table.with_columns(pl.when(silent).then(0.0).otherwise(pl.col(features)).name.keep()).write_parquet(path)
+    found = shown(app, root)
+    assert is_one_sentence(found["view_problem"])
+    assert "GENE00" in found["view_problem"]
+    assert nothing_shown(found, "view", "comparison", "table", "agree_sentence")
+
+
+# ---------------------------------------------------------------- its source
+
+
+def cells() -> list[ast.FunctionDef]:
+    tree = ast.parse(APP.read_text(encoding="utf-8"))
+    return [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+
+
+def setup() -> ast.With:
+    tree = ast.parse(APP.read_text(encoding="utf-8"))
+    return next(node for node in tree.body if isinstance(node, ast.With))
+
+
+def is_path_join(node: ast.BinOp) -> bool:
+    return isinstance(node.op, ast.Div) and isinstance(node.right, ast.Constant) and isinstance(node.right.value, str)
+
+
+@pytest.mark.parametrize("cell", cells(), ids=lambda cell: cell.name)
+def test_cell_is_thin(cell):
+    nodes = list(ast.walk(cell))
+    assert [ast.unparse(node) for node in nodes if isinstance(node, ast.BinOp) and not is_path_join(node)] == []
+    forbidden = (ast.Try, ast.While, ast.AugAssign, ast.ClassDef, ast.Import, ast.ImportFrom, ast.FunctionDef, ast.With)
+    assert [ast.unparse(node) for node in nodes if isinstance(node, forbidden) and node is not cell] == []
+    assert len(cell.body) <= 12
+    assert cell.name != "_", "a name for every cell"
+    calls = {node.func.attr for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)}
+    assert not calls & {"filter", "select", "with_columns", "group_by", "sum", "mean", "sort", "open", "read_text"}
+
+
+@pytest.mark.parametrize("cell", cells(), ids=lambda cell: cell.name)
+def test_no_string_from_data_reaches_markdown_unescaped(cell):
+    for node in ast.walk(cell):
+        if not (isinstance(node, ast.Call) and ast.unparse(node.func) in ("mo.md", "mo.Html", "mo.callout")):
+            continue
+        text = node.args[0]
+        if ast.unparse(node.func) == "mo.callout":
+            assert ast.unparse(text).startswith("mo.md(fill(")
+            continue
+        assert ast.unparse(node.func) == "mo.md"
+        is_ours = isinstance(text, ast.Constant)
+        is_filled = isinstance(text, ast.Call) and "fill(" in ast.unparse(text)
+        assert is_ours or is_filled, ast.unparse(node)
+        assert not any(isinstance(part, ast.JoinedStr) for part in ast.walk(text))
+
+
+def test_setup_cell_imports_only():
+    assert all(isinstance(statement, ast.Import | ast.ImportFrom) for statement in setup().body)
+    names = {alias.name for node in setup().body if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module.split(".")[0] for node in setup().body if isinstance(node, ast.ImportFrom)}
+    assert names == {"marimo", "explorer"}
+
+
+def test_every_dataset_of_the_demo_can_be_used():
+    assert open_catalog(DEMO).problems == {}
+
+
+def test_marimo_check():
+    found = subprocess.run(
+        [sys.executable, "-m", "marimo", "check", "--strict", str(APP.parent)],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert found.returncode == 0, found.stdout + found.stderr

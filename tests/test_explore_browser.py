@@ -1,0 +1,657 @@
+"""The explore notebook as a user meets it, in a real browser: over the demo, and over data that attacks the page."""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import polars as pl
+import pytest
+import toys
+from browser import Visit, missing_browser, open_page, serve_notebook, start_browser
+from conftest import DEMO, PROJECT
+
+from explorer.catalog import open_catalog, shared_map
+from explorer.side_by_side import answer_view, table_of
+from explorer.view import View
+
+pytestmark = pytest.mark.skipif(bool(missing_browser()), reason=missing_browser())
+
+APP = PROJECT / "apps" / "explore.py"
+SCRIPT = "window.__pwned=1"
+PAYLOADS = (
+    f"<img src=x onerror={SCRIPT}>",
+    f"<script src=data:text/javascript,{SCRIPT}></script>",
+    "<iframe srcdoc='<script>parent.__pwned=1</script>'>",
+    f"[x](javascript:{SCRIPT})",
+    rf"$\href{{javascript:{SCRIPT}}}{{x}}$",
+)
+PATIENCE = 30_000
+# The marks of an HTML name that was taken as markup, anywhere in the page, shadow roots included.
+FOREIGN_ELEMENTS = """() => {
+    const found = [];
+    const look = (root) => {
+        for (const element of root.querySelectorAll("*")) {
+            const source = element.getAttribute("src") ?? "";
+            const link = element.getAttribute("href") ?? "";
+            if (source === "x" || source.startsWith("data:text") || link.startsWith("javascript:")
+                || element.hasAttribute("onerror") || element.hasAttribute("srcdoc")) {
+                found.push(element.outerHTML.slice(0, 200));
+            }
+            if (element.shadowRoot) look(element.shadowRoot);
+        }
+    };
+    look(document);
+    return found;
+}"""
+
+
+@dataclass(frozen=True)
+class Explore:
+    """The page of the notebook, in words a user would use."""
+
+    visit: Visit
+
+    @property
+    def page(self):
+        return self.visit.page
+
+    def wait_for_answer(self, query: str) -> None:
+        """Wait until all that depends on the query is shown."""
+        self.page.locator("strong", has_text=f"{query}: ").filter(has_text="on both sides").wait_for()
+        self.wait_for_parameter("query", query)
+        self.page.get_by_role("heading", name="How far do they agree?").wait_for()
+        self.settle()
+
+    def wait_for_parameter(self, name: str, value: str) -> None:
+        self.page.wait_for_function(
+            "([name, value]) => new URLSearchParams(location.search).get(name) === value", arg=[name, value]
+        )
+
+    def parameters(self) -> dict[str, str]:
+        return {name: values[0] for name, values in parse_qs(urlsplit(self.page.url).query).items()}
+
+    def sentence(self) -> str:
+        return self.page.locator("strong", has_text="on both sides").inner_text()
+
+    def table(self, header: str):
+        """The table that has a column of this name."""
+        return self.page.locator("marimo-table").filter(has=self.page.get_by_role("columnheader", name=header))
+
+    def rows(self, header: str = "neighbour of") -> list[list[str]]:
+        lines = self.table(header).locator("tbody tr").all()
+        return [[cell.strip() for cell in line.locator("td").all_inner_texts()] for line in lines]
+
+    def wait_for_first_column(self, header: str, names: list[str]) -> None:
+        cells = self.table(header).locator("tbody tr td:first-child")
+        cells.first.wait_for()
+        handle = self.table(header).element_handle()
+        self.page.wait_for_function(
+            """([table, expected]) => {
+                const rows = [...(table.shadowRoot ?? table).querySelectorAll("tbody tr")];
+                const shown = rows.map((row) => row.querySelector("td").innerText.trim());
+                return JSON.stringify(shown) === JSON.stringify(expected);
+            }""",
+            arg=[handle, names],
+        )
+
+    def notices(self) -> list[str]:
+        return [text.strip() for text in self.page.locator("marimo-callout-output").all_inner_texts()]
+
+    def wait_for_notice(self, text: str) -> None:
+        self.page.locator("marimo-callout-output", has_text=text).wait_for()
+
+    def choose(self, label: str, option: str) -> None:
+        self.page.get_by_label(label, exact=True).select_option(label=option)
+
+    def chosen(self, label: str) -> str:
+        return self.page.get_by_label(label, exact=True).evaluate("select => select.selectedOptions[0].label")
+
+    @property
+    def search(self):
+        return self.page.get_by_role("combobox", name="Perturbation")
+
+    # The maps, by the same handles as in test_panels_browser.
+
+    @property
+    def maps(self):
+        return self.page.locator(".linked-maps")
+
+    def ask(self, expression: str):
+        return self.maps.evaluate(f"element => element.linkedMaps.{expression}")
+
+    def settle(self) -> None:
+        self.maps.wait_for()
+        self.page.wait_for_function(
+            "element => element.linkedMaps?.isSettled() && element.linkedMaps.paints(0) > 0",
+            arg=self.maps.element_handle(),
+        )
+
+    def positions(self, n: int, *, side: int = 0) -> list[tuple[float, float]]:
+        """Where each point is on the page."""
+        self.maps.scroll_into_view_if_needed()
+        self.settle()
+        return [
+            (x, y)
+            for x, y in self.maps.evaluate(
+                "(element, [side, n]) => Array.from({ length: n }, (_, i) => element.linkedMaps.positionOf(side, i))",
+                [side, n],
+            )
+        ]
+
+    def painted(self, side: int) -> int:
+        """Pixels with a point on them."""
+        return (
+            self.page.locator("canvas.points")
+            .nth(side)
+            .evaluate(
+                """canvas => {
+                    const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+                    let drawn = 0;
+                    for (let k = 3; k < data.length; k += 4) drawn += data[k] > 0;
+                    return drawn;
+                }"""
+            )
+        )
+
+    def drag(self, start: tuple[float, float], stop: tuple[float, float]) -> None:
+        self.page.mouse.move(*start)
+        self.page.mouse.down()
+        self.page.mouse.move(*stop, steps=4)
+        self.page.mouse.up()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with start_browser() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with serve_notebook(APP) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def visit(browser) -> Iterator[Visit]:
+    with open_page("about:blank", browser=browser, height=1100) as found:
+        found.page.set_default_timeout(PATIENCE)
+        yield found
+
+
+@contextlib.contextmanager
+def opened(visit: Visit, url: str, *, query: str) -> Iterator[Explore]:
+    """Open the notebook in a session of its own; whatever the test then does, nothing may go wrong on the page."""
+    visit.page.goto("about:blank")
+    visit.page.set_viewport_size({"width": 1280, "height": 1100})
+    visit.page.mouse.move(0, 0)
+    visit.forget()
+    visit.page.goto(url)
+    explore = Explore(visit)
+    explore.wait_for_answer(query)
+    yield explore
+    assert visit.problems() == []
+    assert visit.page.evaluate("window.__pwned") is None
+    assert visit.page.evaluate(FOREIGN_ELEMENTS) == []
+
+
+@pytest.fixture
+def explore(server, visit) -> Iterator[Explore]:
+    with opened(visit, server, query="NDUFV2") as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def names() -> tuple[str, ...]:
+    """Perturbations of the demo, in the order of the maps."""
+    catalog = open_catalog(DEMO)
+    return shared_map(catalog.dataset("depmap"), "skin", "double-centered").names
+
+
+def expected_neighbors(**changes: object) -> list[str]:
+    """The neighbour table that the package computes for a view of the demo."""
+    catalog = open_catalog(DEMO)
+    values = {"query": "NDUFV2", "context": "skin", "left": "double-centered", "right": "autoencoder"}
+    found = answer_view(catalog, View(dataset="depmap", **{**values, **changes}))
+    return table_of(catalog, found.view, found.comparison)["perturbation"].to_list()
+
+
+def apart(places: list[tuple[float, float]], *, among: int = 400) -> int:
+    """A point that no other lies near."""
+
+    def room(index: int) -> float:
+        x, y = places[index]
+        return min((x - u) ** 2 + (y - v) ** 2 for other, (u, v) in enumerate(places) if other != index)
+
+    return max(range(among), key=room)
+
+
+# ---------------------------------------------------------------- first view
+
+
+def test_first_view(explore):
+    assert explore.sentence().endswith("on both sides (by chance 0.029).")
+    assert explore.page.get_by_text("Not known is not false.").count() == 1
+    assert all(explore.painted(side) > 1000 for side in (0, 1))
+    assert "3,465 perturbations, none selected" in explore.page.locator(".status").inner_text()
+    explore.wait_for_first_column("neighbour of", expected_neighbors())
+    assert explore.rows("gene set")
+    assert explore.notices() == []
+    assert explore.search.input_value() == "NDUFV2"
+    assert set(explore.parameters()) >= {"dataset", "context", "query", "left", "right", "align", "k", "recipes"}
+    charts = explore.page.locator("marimo-vega, .vega-embed").locator("canvas, svg")
+    charts.first.wait_for()
+
+
+@pytest.mark.parametrize("width", [1280, 1024])
+def test_no_sideways_scrolling(explore, width):
+    explore.page.set_viewport_size({"width": width, "height": 800})
+    explore.page.wait_for_function("width => innerWidth === width", arg=width)
+    explore.settle()
+    assert explore.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    stages = [explore.page.locator("canvas.overlay").nth(side).bounding_box() for side in (0, 1)]
+    assert stages[0]["y"] == stages[1]["y"], "side by side"
+    assert stages[1]["x"] + stages[1]["width"] <= width
+
+
+def test_dark_theme(server, browser):
+    with open_page(server, browser=browser, dark=True) as visit:
+        explore = Explore(visit)
+        visit.page.set_default_timeout(PATIENCE)
+        explore.wait_for_answer("NDUFV2")
+        visit.page.locator(".linked-maps[data-theme=dark]").wait_for()
+        colours = visit.page.evaluate("getComputedStyle(document.body).backgroundColor").strip("rgba()").split(",")
+        assert all(float(colour) < 60 for colour in colours[:3])
+        assert visit.problems() == []
+
+
+# ---------------------------------------------------------------- choosing a query
+
+
+def test_search_as_you_type(explore):
+    explore.search.click()
+    explore.page.keyboard.type("usp2")
+    options = explore.page.get_by_role("option")
+    options.filter(has_text="USP22").wait_for()
+    shown = options.all_inner_texts()
+    assert shown[0].startswith("USP2")
+    assert all("USP2" in name.upper() for name in shown)
+    explore.page.keyboard.type("2")
+    explore.page.get_by_role("option", selected=True).filter(has_text="USP22").wait_for()
+    explore.page.keyboard.press("Enter")
+    explore.wait_for_answer("USP22")
+    assert explore.sentence().startswith("USP22: ")
+    explore.wait_for_first_column("neighbour of", expected_neighbors(query="USP22"))
+    assert explore.search.input_value() == "USP22"
+
+
+def test_search_by_keyboard(explore):
+    # Tab reaches the box from the control before it.
+    explore.page.get_by_placeholder("your own list").focus()
+    explore.page.keyboard.press("Tab")
+    assert explore.maps.evaluate("element => element.getRootNode() && true")
+    assert explore.search.evaluate("input => input.getRootNode().activeElement === input")
+    explore.page.keyboard.type("usp2")
+    options = explore.page.get_by_role("option")
+    options.nth(1).wait_for()
+    first, second = options.all_inner_texts()[:2]
+    assert explore.page.get_by_role("option", selected=True).inner_text() == first
+    explore.page.keyboard.press("ArrowDown")
+    assert explore.page.get_by_role("option", selected=True).inner_text() == second
+    assert explore.search.get_attribute("aria-activedescendant") == options.nth(1).get_attribute("id")
+    explore.page.keyboard.press("ArrowUp")
+    assert explore.page.get_by_role("option", selected=True).inner_text() == first
+    explore.page.keyboard.press("ArrowDown")
+    explore.page.keyboard.press("Enter")
+    explore.wait_for_answer(second)
+
+
+def test_search_that_finds_nothing(explore):
+    explore.search.click()
+    explore.page.keyboard.type(PAYLOADS[0])
+    explore.page.get_by_text("no perturbation has this in its name").wait_for()
+    explore.page.keyboard.press("Escape")
+    assert explore.search.input_value() == "NDUFV2"
+    assert explore.sentence().startswith("NDUFV2: ")
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_click_on_a_point_makes_it_the_query(explore, names, side):
+    places = explore.positions(len(names), side=side)
+    index = apart(places)
+    explore.page.mouse.click(*places[index])
+    explore.wait_for_answer(names[index])
+    explore.wait_for_first_column("neighbour of", expected_neighbors(query=names[index]))
+
+
+# ---------------------------------------------------------------- selecting
+
+
+def brush(explore: Explore, names: tuple[str, ...]) -> set[str]:
+    """Drag a rectangle round the query in the left map; return the names inside it."""
+    places = explore.positions(len(names))
+    x, y = (round(value) for value in places[names.index("NDUFV2")])
+    for reach in range(4, 60):
+        box = (x - reach - 0.5, y - reach - 0.5, x + reach + 0.5, y + reach + 0.5)
+        near = [
+            min(abs(u - box[0]), abs(u - box[2]), abs(v - box[1]), abs(v - box[3])) < 1.5
+            for u, v in places
+            if box[0] - 2 < u < box[2] + 2 and box[1] - 2 < v < box[3] + 2
+        ]
+        inside = {
+            name for name, (u, v) in zip(names, places, strict=True) if box[0] < u < box[2] and box[1] < v < box[3]
+        }
+        if 3 <= len(inside) <= 10 and not any(near):
+            break
+    assert 3 <= len(inside) <= 10
+    explore.drag((x - reach, y - reach), (x + reach, y + reach))
+    explore.page.locator(".status", has_text=f"{len(inside)} of 3,465 selected").wait_for()
+    return inside
+
+
+def test_brush_lists_exactly_what_is_inside(explore, names):
+    inside = brush(explore, names)
+    explore.page.get_by_role("heading", name=f"Selected in the maps: {len(inside)}").wait_for()
+    selected = explore.page.locator("marimo-table").first
+    selected.locator("tbody tr").nth(len(inside) - 1).wait_for()
+    assert set(selected.locator("tbody tr td:first-child").all_inner_texts()) == inside
+    explore.page.keyboard.press("Escape")
+    explore.page.get_by_role("heading", name="Selected in the maps").wait_for(state="detached")
+
+
+def test_representation_switch_keeps_camera_and_selection(explore, names):
+    brush(explore, names)
+    explore.page.get_by_role("button", name="zoom in").first.click()
+    explore.settle()
+    camera, selected = explore.ask("camera(0)"), explore.ask("selected()")
+    element = explore.maps.element_handle()
+    assert camera["zoom"] > 1
+    explore.choose("Right", "pca-32 · simple")
+    explore.wait_for_parameter("right", "pca-32")
+    explore.page.get_by_text("pca-32 · simple", exact=True).locator("visible=true").first.wait_for()
+    explore.wait_for_first_column("neighbour of", expected_neighbors(right="pca-32"))
+    assert explore.ask("camera(0)") == camera
+    assert explore.ask("selected()") == selected
+    assert element.evaluate("element => element.isConnected"), "the maps were not built again"
+
+
+# ---------------------------------------------------------------- controls
+
+
+def test_swap(explore):
+    explore.page.get_by_role("button", name="swap").click()
+    explore.wait_for_parameter("left", "autoencoder")
+    explore.wait_for_parameter("right", "double-centered")
+    explore.page.locator(".title", has_text="autoencoder · learned").first.wait_for()
+    assert explore.page.locator(".title").all_inner_texts() == ["autoencoder · learned", "double-centered · simple"]
+    assert (explore.chosen("Left"), explore.chosen("Right")) == ("autoencoder · learned", "double-centered · simple")
+    # And once more after a choice by hand, which the first swap does not know of.
+    explore.choose("Left", "double-centered · simple")
+    explore.wait_for_parameter("left", "double-centered")
+    explore.choose("Right", "raw · simple")
+    explore.wait_for_parameter("right", "raw")
+    explore.page.get_by_role("button", name="swap").click()
+    explore.wait_for_parameter("left", "raw")
+    explore.wait_for_parameter("right", "double-centered")
+
+
+def test_context_switch_keeps_the_query(explore):
+    explore.search.fill("USP22")
+    explore.page.keyboard.press("Enter")
+    explore.wait_for_answer("USP22")
+    explore.choose("Context", "soft_tissue")
+    explore.wait_for_parameter("context", "soft_tissue")
+    explore.wait_for_first_column("neighbour of", expected_neighbors(query="USP22", context="soft_tissue"))
+    assert explore.sentence().startswith("USP22: ")
+    assert explore.parameters()["query"] == "USP22"
+    assert explore.table("in skin").count() == 1
+    assert explore.notices() == []
+
+
+def test_alignment(explore):
+    explore.choose("Alignment (both sides)", "center-scale")
+    explore.wait_for_parameter("align", "center-scale")
+    explore.wait_for_first_column("neighbour of", expected_neighbors(align="center-scale"))
+
+
+def test_number_of_neighbours(explore):
+    slider = explore.page.get_by_role("slider")
+    slider.focus()
+    for _ in range(2):
+        explore.page.keyboard.press("ArrowLeft")
+    explore.wait_for_parameter("k", "8")
+    explore.page.locator("strong", has_text="of 8 neighbours").wait_for()
+    explore.wait_for_first_column("neighbour of", expected_neighbors(k=8))
+
+
+def test_opposites(explore):
+    explore.choose("Most", "opposite")
+    explore.wait_for_parameter("direction", "opposite")
+    explore.page.locator("strong", has_text="10 opposites are the same on both sides").wait_for()
+    explore.wait_for_first_column("neighbour of", expected_neighbors(direction="opposite"))
+
+
+def test_own_list(explore):
+    explore.page.get_by_placeholder("your own list").fill("usp22, NDUFA8\nNOTAGENE")
+    explore.page.keyboard.press("Tab")
+    explore.wait_for_notice("1 of 3 names of your list are not in this map: 'NOTAGENE'")
+    explore.page.locator(".entry", has_text="your list").wait_for()
+    explore.wait_for_parameter("list", "usp22,NDUFA8,NOTAGENE")
+
+
+# ---------------------------------------------------------------- links
+
+
+def test_link_reopens_what_was_seen(explore, server, browser):
+    explore.search.fill("USP22")
+    explore.page.keyboard.press("Enter")
+    explore.wait_for_answer("USP22")
+    explore.choose("Context", "soft_tissue")
+    explore.choose("Left", "raw · simple")
+    explore.choose("Right", "pca-32 · simple")
+    explore.choose("Alignment (both sides)", "center")
+    explore.choose("Most", "opposite")
+    explore.page.get_by_role("slider").focus()
+    explore.page.keyboard.press("ArrowRight")
+    explore.page.get_by_placeholder("your own list").fill("NDUFA8")
+    explore.page.keyboard.press("Tab")
+    wanted = {
+        "dataset": "depmap", "context": "soft_tissue", "query": "USP22", "left": "raw", "right": "pca-32",
+        "align": "center", "k": "11", "direction": "opposite", "list": "NDUFA8",
+    }  # fmt: skip
+    for name, value in wanted.items():
+        explore.wait_for_parameter(name, value)
+    expected = expected_neighbors(
+        query="USP22", context="soft_tissue", left="raw", right="pca-32", align="center", k=11, direction="opposite"
+    )
+    explore.wait_for_first_column("neighbour of", expected)
+    link, sentence, rows = explore.page.url, explore.sentence(), explore.rows()
+    with open_page(link, browser=browser) as other:
+        other.page.set_default_timeout(PATIENCE)
+        again = Explore(other)
+        again.wait_for_answer("USP22")
+        again.wait_for_first_column("neighbour of", expected)
+        assert again.sentence() == sentence
+        assert again.rows() == rows
+        assert again.parameters() == {**wanted, "recipes": explore.parameters()["recipes"]}
+        assert again.notices() == []
+        assert other.problems() == []
+
+
+def test_link_made_from_other_data_is_said(server, visit):
+    link = f"{server}/?{urlencode({'query': 'USP22', 'recipes': '0123456789ab.ba9876543210'})}"
+    with opened(visit, link, query="USP22") as explore:
+        explore.wait_for_notice("this link was made from the recipes '0123456789ab.ba9876543210'")
+
+
+def test_unknown_query_in_a_link(server, visit):
+    with opened(visit, f"{server}/?query=USP222", query="NDUFV2") as explore:
+        explore.wait_for_notice("unknown perturbation 'USP222': did you mean 'USP22'")
+        assert len(explore.notices()) == 1
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_markup_in_every_parameter_of_a_link(server, visit, payload):
+    every = ("dataset", "context", "query", "left", "right", "align", "k", "direction", "list", "recipes", "data")
+    with opened(visit, f"{server}/?{urlencode(dict.fromkeys(every, payload))}", query="NDUFV2") as explore:
+        explore.wait_for_notice("unknown dataset")
+        said = " ".join(explore.notices())
+        assert said.count("instead") == 8
+        assert payload[:40].replace("'", "") in said.replace("\\", "").replace("'", "") or "\\" in payload
+
+
+def test_numbers_and_lists_out_of_range_in_a_link(server, visit):
+    hostile = urlencode({"k": "999999", "list": ",".join(f"N{number}" for number in range(2_000))})
+    with opened(visit, f"{server}/?{hostile}", query="NDUFV2") as explore:
+        explore.wait_for_notice("k = '999999' is not a number from 1 to 50; showing k = 10 instead")
+        explore.wait_for_notice("1000 of 1000 names of your list are not in this map")
+        assert "of 10 neighbours" in explore.sentence()
+
+
+# ---------------------------------------------------------------- hostile clients
+
+
+HEADERS = ("marimo-server-token", "marimo-session-id", "content-type")
+
+
+def forge(explore: Explore, headers: dict[str, str], control: str, value: object) -> None:
+    """Send any value for a control, as a hostile client would: the page's own message with another value."""
+    identifier = explore.page.locator(f"marimo-ui-element:has({control})").last.get_attribute("object-id")
+    status = explore.page.evaluate(
+        """([headers, body]) => fetch("/api/kernel/set_ui_element_value", { method: "POST", headers, body })
+            .then((response) => response.status)""",
+        [
+            {name: headers[name] for name in HEADERS},
+            json.dumps({"objectIds": [identifier], "values": [value]}),
+        ],
+    )
+    assert status == 200
+
+
+def test_forged_values_are_refused_in_a_sentence(explore):
+    slider = explore.page.get_by_role("slider")
+    slider.focus()
+    with explore.page.expect_request("**/set_ui_element_value") as request:
+        explore.page.keyboard.press("ArrowRight")
+    explore.wait_for_parameter("k", "11")
+    headers = request.value.all_headers()
+    for value in (999_999, -1, 2.5):
+        forge(explore, headers, "marimo-slider", value)
+        explore.wait_for_notice(f"k = '{value}' can't be used: choose a whole number from 1 to 50")
+        assert explore.page.locator("strong", has_text="on both sides").count() == 0, "nothing is half shown"
+    forge(explore, headers, "marimo-slider", 12)
+    explore.page.locator("strong", has_text="of 12 neighbours").wait_for()
+    explore.page.locator("marimo-callout-output").wait_for(state="detached")
+    explore.settle()
+    assert explore.painted(0) > 1000
+
+
+# ---------------------------------------------------------------- downloads
+
+
+def downloaded(explore: Explore, label: str, tmp_path) -> bytes:
+    button = explore.page.locator("marimo-download", has_text=label).last
+    button.scroll_into_view_if_needed()
+    with explore.page.expect_download() as download:
+        button.locator("a, button").first.click()
+    path = tmp_path / download.value.suggested_filename
+    download.value.save_as(path)
+    return path.read_bytes()
+
+
+def test_csv(explore, tmp_path):
+    text = downloaded(explore, "Table as CSV", tmp_path)
+    table = pl.read_csv(text)
+    assert table["perturbation"].to_list() == [row[0] for row in explore.rows()]
+    left, right = explore.parameters()["recipes"].split(".")
+    assert set(table["left recipe"]) == {left}
+    assert set(table["right recipe"]) == {right}
+    assert set(table["query"]) == {"NDUFV2"}
+
+
+@pytest.mark.parametrize("what", ["maps", "neighbourhoods", "agreement"])
+def test_figures(explore, tmp_path, what):
+    svg = downloaded(explore, f"{what} as SVG", tmp_path).decode()
+    assert svg.startswith("<svg")
+    assert ">NDUFV2" in svg or what == "neighbourhoods"
+    png = downloaded(explore, f"{what} as PNG", tmp_path)
+    assert png.startswith(b"\x89PNG\r\n")
+    assert len(png) > 5_000
+
+
+# ---------------------------------------------------------------- data that attacks the page
+
+
+@pytest.fixture(scope="module")
+def hostile_server(tmp_path_factory) -> Iterator[str]:
+    root = tmp_path_factory.mktemp("hostile")
+    names = (*PAYLOADS, *toys.NAMES[:15])
+    everything = " ".join(PAYLOADS)
+    changes = dict.fromkeys(("title", "license", "citation", "description", "provenance"), everything)
+    changes |= {"roles/perturbation": PAYLOADS[0], "defaults/query": PAYLOADS[0]}
+    changes |= {f"contexts/alpha/{key}": everything for key in ("cell_system", "technique", "outcome", "features")}
+    for name in toys.REPRESENTATIONS:
+        changes |= {f"representations/{name}/{key}": everything for key in ("description", "trained")}
+    known = {"title": everything, "description": everything}
+    for table, name in (("relationships", "Pairs"), ("gene_sets", "Sets")):
+        known |= {f"{table}/{name}/{key}": everything for key in ("license", "citation")}
+    sets = {payload: names[: 4 + place] for place, payload in enumerate(PAYLOADS)}
+    toys.write_catalog(root, changes, names=names, sets=sets, known=known)
+    with serve_notebook(APP, "--data", str(root)) as url:
+        yield url
+
+
+def test_payloads_stay_text(hostile_server, visit, tmp_path):
+    with opened(visit, hostile_server, query=PAYLOADS[0]) as explore:
+        page = explore.page
+        assert explore.rows("gene set")
+        shown = page.locator("body").inner_text()
+        assert PAYLOADS[0] in shown
+        page.get_by_role("button", name="About this dataset").click()
+        about = page.locator("marimo-accordion")
+        about.get_by_text("Licence.").wait_for()
+        for payload in PAYLOADS:
+            assert about.get_by_text(payload).first.is_visible()
+        # Tooltips, the search list, the brush and its table.
+        places = explore.positions(20)
+        for place in places[:5]:
+            page.mouse.move(*place)
+            page.locator(".tip-name").wait_for()
+        explore.search.fill("window")
+        page.get_by_role("option").first.wait_for()
+        assert set(page.get_by_role("option").all_inner_texts()) <= set(PAYLOADS)
+        page.keyboard.press("Escape")
+        stage = page.locator("canvas.overlay").first.bounding_box()
+        explore.drag(
+            (stage["x"] + 3, stage["y"] + 3),
+            (stage["x"] + stage["width"] - 3, stage["y"] + stage["height"] - 3),
+        )
+        page.get_by_role("heading", name="Selected in the maps: 20").wait_for()
+        page.get_by_placeholder("your own list").fill(" ".join(PAYLOADS))
+        page.keyboard.press("Tab")
+        explore.wait_for_notice("names of your list are not in this map")
+        for payload in PAYLOADS[1:]:
+            explore.search.fill(payload)
+            page.keyboard.press("Enter")
+            explore.wait_for_answer(payload)
+        for label, option in (
+            ("Context", "beta"),
+            ("Right", "latent-seed-1 · learned"),
+            ("Alignment (both sides)", "center"),
+            ("Most", "opposite"),
+        ):
+            explore.choose(label, option)
+        explore.wait_for_parameter("direction", "opposite")
+        explore.wait_for_answer(PAYLOADS[-1])
+        page.get_by_role("button", name="swap").click()
+        explore.wait_for_parameter("right", "raw")
+        assert b"<img" not in downloaded(explore, "maps as SVG", tmp_path)
+        assert pl.read_csv(downloaded(explore, "Table as CSV", tmp_path)).height > 0
+
+
+def test_hostile_link_over_hostile_data(hostile_server, visit):
+    link = urlencode({"query": PAYLOADS[1], "context": PAYLOADS[2], "list": PAYLOADS[0], "left": PAYLOADS[3]})
+    with opened(visit, f"{hostile_server}/?{link}", query=PAYLOADS[1]) as explore:
+        explore.wait_for_notice("unknown context")

@@ -1,0 +1,94 @@
+"""Whose row is whose: by name wherever there is one, by order where there is none."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from explorer.errors import InputError
+from explorer.matching import RowNames
+from explorer.screen import Roles
+
+UNIQUE = pl.DataFrame({"gene": ["a", "b", "c"]})
+REPEATED = pl.DataFrame({"gene": ["a", "b", "a"]})
+NAMED = REPEATED.with_columns(row=pl.Series(["r1", "r2", "r3"]))
+STORED = REPEATED.with_columns(_row=pl.Series(["r1", "r2", "r3"]))
+COUNTED = REPEATED.with_columns(_row=pl.Series(["0", "1", "2"]))
+COUNTED_UNIQUE = UNIQUE.with_columns(_row=pl.Series(["0", "1", "2"]))
+DOUBLE = UNIQUE.with_columns(_row=pl.Series(["r", "r", "s"]))
+
+
+def names_of(rows):
+    return RowNames(rows, Roles(perturbation="gene"))
+
+
+@pytest.mark.parametrize(
+    ("rows", "table", "order"),
+    [
+        (UNIQUE, {"gene": ["c", "a", "b"]}, [1, 2, 0]),
+        (UNIQUE, {"gene": ["a", "b", "c"]}, None),
+        (UNIQUE, {"x": [1, 2, 3]}, None),
+        (NAMED, {"row": ["r3", "r1", "r2"]}, [1, 2, 0]),
+        (NAMED, {"row": ["r3", "r1", "r2"], "gene": ["a", "a", "b"]}, [1, 2, 0]),
+        (NAMED, {"gene": ["a", "b", "a"]}, None),
+        (STORED, {"row": ["r3", "r1", "r2"]}, [1, 2, 0]),
+        (STORED, {"_row": ["r3", "r1", "r2"]}, [1, 2, 0]),
+        (COUNTED, {"row": [2, 0, 1]}, [1, 2, 0]),
+        (REPEATED, {"gene": ["a", "b", "a"]}, None),
+        (REPEATED, {"row": ["r3", "r1", "r2"]}, None),
+        (DOUBLE, {"gene": ["c", "a", "b"]}, [1, 2, 0]),
+    ],
+)
+def test_tables(rows, table, order):
+    found = names_of(rows).order_of_table(pl.DataFrame(table), "other.csv")
+    np.testing.assert_equal(found, order)
+
+
+@pytest.mark.parametrize(
+    ("rows", "names", "order"),
+    [
+        (STORED, ["r3", "r1", "r2"], [1, 2, 0]),
+        (STORED, ["r1", "r2", "r3"], None),
+        (STORED, ["0", "1", "2"], None),
+        (NAMED, ["r3", "r1", "r2"], [1, 2, 0]),
+        (UNIQUE, ["c", "a", "b"], [1, 2, 0]),
+        (REPEATED, ["x", "y", "z"], None),
+        (COUNTED, ["x", "y", "z"], None),
+        (COUNTED_UNIQUE, ["c", "a", "b"], [1, 2, 0]),
+        (DOUBLE, ["c", "a", "b"], [1, 2, 0]),
+    ],
+)
+def test_names_of_stored_rows(rows, names, order):
+    np.testing.assert_equal(names_of(rows).order_of_names(pl.Series(names), "other.h5ad"), order)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["a", "b"], r"'other' lacks 1 rows \('c'\): give it the screen's rows"),
+        (["a", "b", "c", "d"], r"'other' has 1 rows the screen has not \('d'\): give it the screen's rows"),
+        (["a", "b", "d"], r"'other' lacks 1 rows \('c'\) and has 1 rows the screen has not \('d'\)"),
+        (["a", "b", "c", None], r"'other' has 1 rows the screen has not \('None'\)"),
+        (["a", None, "c"], r"'other' lacks 1 rows \('b'\) and has 1 rows the screen has not \('None'\)"),
+        (["a", "b", "b", "c"], "'other' names rows more than once: 'b'; make its row names unique"),
+        (["a", "b", "c", "<b>\x1b"], r"has 1 rows the screen has not \('<b>\\x1b'\)"),
+        (["A", "B", "C"], r"lacks 3 rows \('a', 'b', 'c'\) and has 3 rows"),
+    ],
+)
+def test_other_rows_are_refused(names, message):
+    match = names_of(UNIQUE)
+    with pytest.raises(InputError, match=message) as caught:
+        match.order_of_table(pl.DataFrame({"gene": names}), "other")
+    assert str(caught.value).isprintable()
+    with pytest.raises(InputError, match=message):
+        match.order_of_names(pl.Series(names), "other")
+
+
+@pytest.mark.parametrize("rows", [REPEATED, NAMED, STORED])
+def test_names_that_repeat_still_tell_that_the_order_is_another(rows):
+    table = pl.DataFrame({"gene": ["b", "a", "a"]})
+    with pytest.raises(InputError, match="'other' is in another order than the screen: row 1 is 'b' there and 'a' in"):
+        names_of(rows).order_of_table(table, "other")
+
+
+def test_names_that_repeat_leave_the_number_of_rows_to_the_loader():
+    assert names_of(REPEATED).order_of_table(pl.DataFrame({"gene": ["b"]}), "other") is None

@@ -1,0 +1,174 @@
+"""One pass over the rows: merged blocks give what a loop over all rows gives."""
+
+import numpy as np
+import pytest
+from builders import CONTROL, CountingSource, Rows, batched_rows, ragged
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from explorer import moments as moments_module
+from explorer.errors import InputError
+from explorer.moments import ScreenMoments, block_moments, collect_moments, describe_excluded, label_rows, merge_moments
+from explorer.screen import Representation
+
+
+def collected(screened: Rows, **options) -> ScreenMoments:
+    screen = screened.screen
+    return collect_moments(screen, screen.representation("raw"), **options)
+
+
+def assert_same(one: ScreenMoments, other: ScreenMoments, *, tolerance: float = 1e-9) -> None:
+    np.testing.assert_array_equal(one.unit_count, other.unit_count)
+    np.testing.assert_array_equal(one.control_count, other.control_count)
+    np.testing.assert_array_equal(one.excluded, other.excluded)
+    for name in ("unit_mean", "control_mean", "control_scatter"):
+        np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=tolerance, atol=tolerance)
+
+
+def test_means_and_scatter_are_those_of_a_loop():
+    rows = batched_rows(seed=1)
+    found = collected(rows, chunk_rows=10)
+    units: dict[tuple[str, str, str], list[np.ndarray]] = {}
+    controls: dict[str, list[np.ndarray]] = {}
+    for name, guide, batch, values in zip(rows.perturbations, rows.guide, rows.batch, rows.values, strict=True):
+        if name == CONTROL:
+            controls.setdefault(batch, []).append(values.astype(float))
+        else:
+            units.setdefault((name, guide, batch), []).append(values.astype(float))
+    assert found.labels.units.rows() == sorted(units)
+    assert found.labels.batches == tuple(sorted(controls))
+    np.testing.assert_array_equal(found.unit_count, [len(units[unit]) for unit in sorted(units)])
+    np.testing.assert_allclose(found.unit_mean, [np.mean(units[unit], axis=0) for unit in sorted(units)], rtol=1e-10)
+    for number, batch in enumerate(sorted(controls)):
+        assert found.control_count[number] == len(controls[batch])
+        deviations = np.array(controls[batch]) - np.mean(controls[batch], axis=0)
+        np.testing.assert_allclose(found.control_scatter[number], deviations.T @ deviations, rtol=1e-9, atol=1e-9)
+
+
+@settings(max_examples=30, deadline=None)
+@given(lengths=st.lists(st.integers(1, 60), min_size=1, max_size=5), seed=st.integers(0, 3))
+def test_block_lengths_never_change_moments(lengths, seed):
+    screen = batched_rows(seed=seed).screen
+    whole = screen.representation("raw")
+    assert_same(collect_moments(screen, ragged(whole, tuple(lengths))), collect_moments(screen, whole))
+
+
+@settings(max_examples=30, deadline=None)
+@given(cuts=st.tuples(st.integers(0, 128), st.integers(0, 128)), seed=st.integers(0, 3))
+def test_merging_is_associative_and_commutative(cuts, seed):
+    rows = batched_rows(seed=seed)
+    labels = label_rows(rows.screen)
+    first, second = sorted(cuts)
+    a, b, c = (
+        block_moments(rows.values[start:stop], labels, start=start)
+        for start, stop in ((0, first), (first, second), (second, len(rows.values)))
+    )
+    assert_same(merge_moments(merge_moments(a, b), c), merge_moments(a, merge_moments(b, c)))
+    assert_same(merge_moments(merge_moments(a, b), c), merge_moments(c, merge_moments(b, a)))
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 1000))
+def test_row_order_never_changes_moments(seed):
+    rows = batched_rows(seed=2)
+    shuffled = rows.take(np.random.default_rng(seed).permutation(len(rows.values)))
+    assert_same(collected(rows), collected(shuffled, chunk_rows=13))
+
+
+def test_variance_survives_a_large_mean():
+    # E[x²] − E[x]² would keep four digits of these; every value is exact in float32.
+    rng = np.random.default_rng(0)
+    small = rng.integers(-8, 9, size=(200, 3)) / 8
+    names = [CONTROL] * 190 + ["A", "B", "C", "D", "E"] * 2
+    far = Rows(names, (small + 2.0**19).astype(np.float32))
+    near = Rows(names, small.astype(np.float32))
+    np.testing.assert_allclose(
+        collected(far, chunk_rows=7).control_scatter, collected(near).control_scatter, rtol=1e-9, atol=1e-7
+    )
+
+
+@pytest.mark.parametrize("chunk_rows", [None, 1, 7, 10_000])
+def test_every_row_is_read_once(chunk_rows):
+    rows = batched_rows(seed=3)
+    source = CountingSource(rows.values)
+    collect_moments(rows.screen, Representation("raw", "simple", source), chunk_rows=chunk_rows)
+    read = [row for start, stop in source.reads for row in range(start, stop)]
+    assert read == list(range(len(rows.values)))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("chunk_rows", [None, 5])
+def test_rows_that_are_not_finite_are_left_out_and_named(bad, chunk_rows):
+    rows = batched_rows(seed=4)
+    values = rows.values.copy()
+    gone = [rows.perturbations.index("G03"), rows.perturbations.index(CONTROL), rows.perturbations.index("G05")]
+    values[gone, [0, 1, 2]] = bad
+    kept = np.setdiff1d(np.arange(len(values)), gone)
+    found = collected(Rows(rows.perturbations, values, rows.batch, rows.guide), chunk_rows=chunk_rows)
+    expected = collected(rows.take(kept))
+    np.testing.assert_array_equal(found.excluded, sorted(gone))
+    np.testing.assert_array_equal(found.control_count, expected.control_count)
+    np.testing.assert_allclose(found.control_scatter, expected.control_scatter, rtol=1e-10)
+    counted = found.unit_count > 0
+    np.testing.assert_allclose(found.unit_mean[counted], expected.unit_mean[expected.unit_count > 0], rtol=1e-10)
+    sentence = describe_excluded(found, rows.perturbations)
+    assert sentence.startswith("3 rows with NaN or infinite values left out: ")
+    for name in ("'G03'", "'G05'", "'ctrl'"):
+        assert name in sentence
+
+
+def test_nothing_is_said_when_nothing_is_left_out():
+    rows = batched_rows(seed=4)
+    assert describe_excluded(collected(rows), rows.perturbations) == ""
+
+
+def test_no_finite_row_is_an_error():
+    rows = batched_rows()
+    with pytest.raises(InputError, match="'raw' has no row of finite numbers"):
+        collected(Rows(rows.perturbations, np.full_like(rows.values, np.nan), rows.batch))
+
+
+def test_rows_without_a_batch_are_an_error():
+    rows = batched_rows()
+    rows.batch[3] = None
+    with pytest.raises(InputError, match="1 rows have no batch in column 'batch'"):
+        collected(rows)
+
+
+def test_a_filter_keeps_rows_out_of_units_and_of_controls():
+    rows = batched_rows(seed=5)
+    used = np.random.default_rng(0).random(len(rows.values)) < 0.6
+    found, expected = collected(rows, rows=used), collected(rows.take(np.flatnonzero(used)))
+    filled = found.unit_count > 0
+    assert found.labels.units.filter(filled).rows() == expected.labels.units.rows()
+    np.testing.assert_allclose(found.unit_mean[filled], expected.unit_mean, rtol=1e-10)
+    np.testing.assert_allclose(found.control_scatter, expected.control_scatter, rtol=1e-10)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_controls_form_units_only_when_they_stay_in_the_map(keep):
+    rows = batched_rows()
+    rows.keep_controls = keep
+    found = collected(rows)
+    assert (CONTROL in found.labels.units["perturbation"].to_list()) is keep
+    assert found.control_count.sum() == rows.control.sum()
+
+
+@pytest.mark.parametrize(("n_controls", "kept"), [(3, True), (4, False)])
+def test_controls_themselves_are_kept_only_while_a_covariance_of_them_must_be_shrunk(n_controls, kept):
+    # 3 batches × 3 = 9 < 2 × 5 features; 3 × 4 = 12 is enough.
+    found = collected(batched_rows(n_controls=n_controls), chunk_rows=4)
+    assert (found.control_rows is not None) is kept
+    if kept:
+        assert len(found.control_rows[0]) == 3 * n_controls
+
+
+def test_very_many_features_keep_only_variances(monkeypatch):
+    rows = batched_rows(seed=6)
+    full = collected(rows)
+    monkeypatch.setattr(moments_module, "MOST_COVARIANCE_BYTES", 0)
+    narrow = collected(rows, chunk_rows=9)
+    assert not narrow.has_covariance
+    np.testing.assert_allclose(
+        narrow.control_scatter, np.diagonal(full.control_scatter, axis1=1, axis2=2), rtol=1e-9, atol=1e-9
+    )

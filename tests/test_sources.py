@@ -1,0 +1,116 @@
+"""Matrices in memory: read by ranges of rows, read-only, known by their content."""
+
+import numpy as np
+import pytest
+from files import LATENT, RAW, SHUFFLED
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import sparse
+
+from explorer import sources
+from explorer.errors import InputError
+from explorer.sources import ArraySource, ReorderedSource, SparseSource, as_source, digest_file
+
+MAKERS = {
+    "dense": lambda values: ArraySource(values),
+    "csr": lambda values: SparseSource(sparse.csr_matrix(values)),
+    "csc": lambda values: as_source(sparse.csc_matrix(values)),
+    "float64": lambda values: as_source(values.astype(np.float64)),
+    "reordered": lambda values: ReorderedSource(ArraySource(values[SHUFFLED]), np.argsort(SHUFFLED)),
+}
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+@pytest.mark.parametrize("bounds", [(0, 3), (5, 6), (7, len(RAW)), (4, 4)])
+def test_rows(make, bounds):
+    source = make(RAW)
+    assert source.shape == RAW.shape
+    block = source.read(*bounds)
+    assert block.dtype == np.float32
+    np.testing.assert_array_equal(block, RAW[slice(*bounds)])
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_fingerprint_is_of_the_content(make):
+    changed = RAW.copy()
+    changed[3, 2] += 1
+    assert make(RAW).fingerprint() == make(RAW.copy()).fingerprint()
+    assert make(RAW).fingerprint() != make(changed).fingerprint()
+
+
+def test_arrays_are_read_only_and_the_callers_stay_writable():
+    values = RAW.copy()
+    source = ArraySource(values)
+    with pytest.raises(ValueError, match="read-only"):
+        source.values[0, 0] = 1
+    assert values.flags.writeable
+
+
+@given(st.permutations(range(12)), st.integers(0, 12), st.integers(0, 12))
+def test_reordered_rows(order, start, stop):
+    values = np.arange(36, dtype=np.float32).reshape(12, 3)
+    source = ReorderedSource(ArraySource(values), np.array(order))
+    start, stop = min(start, stop), max(start, stop)
+    np.testing.assert_array_equal(source.read(start, stop), values[order][start:stop])
+
+
+def test_reordering_reads_runs_of_rows_once():
+    class Counting:
+        shape = LATENT.shape
+
+        def __init__(self):
+            self.read_rows = []
+
+        def read(self, start, stop):
+            self.read_rows += range(start, stop)
+            return LATENT[start:stop]
+
+    stored = Counting()
+    ReorderedSource(stored, SHUFFLED).read(0, len(SHUFFLED))
+    assert stored.read_rows == list(range(len(LATENT)))
+
+
+def test_order_is_part_of_the_fingerprint():
+    one = ReorderedSource(ArraySource(RAW), SHUFFLED)
+    other = ReorderedSource(ArraySource(RAW), np.arange(len(RAW)))
+    assert one.fingerprint() != other.fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.ones(3), r"expected a matrix of rows × features, got an array of shape \(3,\)"),
+        (np.array([["a"]]), "expected numbers, got values of type <U1: give a numeric matrix"),
+        (np.array([[None]]), "expected numbers, got values of type object"),
+    ],
+)
+def test_refused(values, message):
+    with pytest.raises(InputError, match=message):
+        as_source(values)
+
+
+def test_digest_of_a_file_is_of_its_content(tmp_path):
+    for name, content in (("a", b"same"), ("b", b"same"), ("c", b"other")):
+        (tmp_path / name).write_bytes(content)
+    a, b, c = (digest_file(tmp_path / name) for name in "abc")
+    assert a == b != c
+
+
+@pytest.mark.parametrize("place", [0, 2500, 4999])
+def test_digest_of_a_large_file_is_of_samples(tmp_path, monkeypatch, place):
+    monkeypatch.setattr(sources, "HASH_WHOLE_BELOW", 1000)
+    monkeypatch.setattr(sources, "_SAMPLE_BYTES", 100)
+    content = bytearray(5000)
+    (tmp_path / "a").write_bytes(content)
+    content[place] = 1
+    (tmp_path / "b").write_bytes(content)
+    assert digest_file(tmp_path / "a") != digest_file(tmp_path / "b")
+
+
+def test_digest_of_a_folder_is_of_names_and_contents(tmp_path):
+    for folder, name, content in (("a", "x", b"1"), ("b", "x", b"1"), ("c", "x", b"2"), ("d", "y", b"1")):
+        (tmp_path / folder / "below").mkdir(parents=True)
+        (tmp_path / folder / "below" / name).write_bytes(content)
+    a, b, c, d = (digest_file(tmp_path / name) for name in "abcd")
+    assert a == b
+    assert len({a, c, d}) == 3
