@@ -61,8 +61,9 @@ def controls(
 
 
 @app.cell(hide_code=True)
-def notices(link_warning, list_notice, problems, query_problem):
-    _said = [sentence for sentence in (*problems, query_problem, link_warning, list_notice) if sentence]
+def notices(link_notice, link_warning, list_notice, problems, query_problem):
+    _every = (*problems, query_problem, link_warning, list_notice, link_notice)
+    _said = [sentence for sentence in _every if sentence]
     mo.vstack([mo.callout(mo.md(fill("{text}", text=text)), kind="warn") for text in _said]) if _said else None
     return
 
@@ -74,13 +75,20 @@ def cannot_show(view_problem):
 
 
 @app.cell(hide_code=True)
-def answer(agree_sentence, context_sentence, known_sentence):
+def answer(agree_sentence, catalog, context_sentence, known_sentence, view):
+    _examples = [
+        fill("[{label}]({address})", label=label, address=address)
+        for label, address, _ in wording.example_links(catalog, view)
+    ]
     mo.md(
-        fill(
-            "**{agree}** {known}<br><small>{context}</small>",
-            agree=agree_sentence,
-            known=known_sentence,
-            context=context_sentence,
+        "".join(
+            [
+                fill("**{agree}** {known}", agree=agree_sentence, known=known_sentence),
+                fill("<br><small>{context}", context=context_sentence),
+                " Worth a look: " if _examples else "",
+                " · ".join(_examples),
+                "</small>",
+            ]
         )
     )
     return
@@ -99,7 +107,7 @@ def caption(pair, umap_button):
     mo.hstack(
         [
             mo.md(fill("<small>{text}</small>", text=wording.picture_caption(pair))),
-            umap_button if side_by_side.lacks_umap(pair) else None,
+            umap_button if side_by_side.lacks_umap(pair) else "",
         ],
         widths=[5, 1],
     )
@@ -144,7 +152,9 @@ def ladder_and_strip(comparison, distribution, found_yardsticks, table, titles, 
             mo.md(fill("{sentence}", sentence=wording.yardstick_sentence(found_yardsticks, comparison))),
             mo.md("## The two neighbourhoods, rank by rank"),
             ladder,
-            mo.md("<small>A line joins a shared neighbour; a ring marks a known relationship; numbers are cosines.</small>"),
+            mo.md(
+                "<small>A line joins a shared neighbour; a ring marks a known relationship; numbers are cosines.</small>"
+            ),
         ]
     )
     return ladder, strip
@@ -164,11 +174,16 @@ def neighbor_table(pair, table, view):
                 show_download=False,
                 format_mapping={"left similarity": "{:.3f}", "right similarity": "{:.3f}"},
             ),
-            mo.download(
-                side_by_side.table_csv(table, view, pair).encode(),
-                filename="neighbours.csv",
-                mimetype="text/csv",
-                label="Table as CSV, with the recipes in it",
+            mo.hstack(
+                [
+                    mo.download(
+                        side_by_side.table_csv(table, view, pair).encode(),
+                        filename="neighbours.csv",
+                        mimetype="text/csv",
+                        label="Table as CSV, with the recipes in it",
+                    )
+                ],
+                justify="start",
             ),
         ]
     )
@@ -326,9 +341,7 @@ def sides(catalog, first, get_sides):
 
 @app.cell
 def swap(left_control, right_control, set_sides):
-    swap_button = mo.ui.button(
-        label="⇄ swap", on_click=lambda _: set_sides((right_control.value, left_control.value))
-    )
+    swap_button = mo.ui.button(label="⇄ swap", on_click=lambda _: set_sides((right_control.value, left_control.value)))
     return (swap_button,)
 
 
@@ -370,7 +383,7 @@ def asked(
                 direction=direction_control.value,
                 highlights=views.read_names(list_control.value),
             ),
-            fallback=first.query,
+            fallback=views.default_query(catalog.dataset(first.dataset)),
             compute_umap=bool(umap_button.value),
         )
     )
@@ -400,12 +413,14 @@ def sentences(catalog, comparison, linked_view, pair, view):
     titles = wording.panel_titles(catalog, view)
     recipes = views.recipes_of(pair.left, pair.right)
     link_warning = views.recipe_warning(linked_view, view, recipes=recipes)
+    link_notice = views.link_notice(view)
     highlighted, list_notice = views.found_in_map(view.highlights, pair.left)
     return (
         agree_sentence,
         context_sentence,
         highlighted,
         known_sentence,
+        link_notice,
         link_warning,
         list_notice,
         recipes,
@@ -416,7 +431,7 @@ def sentences(catalog, comparison, linked_view, pair, view):
 @app.cell
 def linked_maps():
     # Built once, so that camera and selection survive every change of the controls.
-    linked = mo.ui.anywidget(panels.LinkedMaps())
+    linked = mo.ui.anywidget(panels.LinkedMaps(height=380))
     return (linked,)
 
 

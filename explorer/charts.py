@@ -99,7 +99,9 @@ def overlap_strip(
             tooltip=["what:N", alt.Tooltip("overlap:Q", format=".1%")],
         )
     )
-    strip: alt.LayerChart | alt.FacetChart = alt.layer(bars, lines).properties(width="container", height=110)
+    strip: alt.LayerChart | alt.FacetChart = alt.layer(bars, lines).properties(
+        width="container", height=110, background="transparent"
+    )
     return strip
 
 
@@ -178,7 +180,10 @@ def rank_ladder(table: pl.DataFrame, *, titles: tuple[str, str], k: int) -> alt.
         .encode(x=x, y=alt.value(-6), text="text:N", color=alt.value(INK))
     )
     return alt.layer(lines, points, rings, *labels, heads).properties(
-        width="container", height=max(150, 24 * k), padding={"top": 24, "left": 5, "right": 5, "bottom": 5}
+        width="container",
+        height=max(150, 24 * k),
+        padding={"top": 24, "left": 5, "right": 5, "bottom": 5},
+        background="transparent",
     )
 
 

@@ -369,7 +369,7 @@ def merged_table(
     -------
     polars.DataFrame
         ``perturbation, neighbour of, left rank, left similarity, right rank, right similarity, known`` and, for
-        each other context, ``in CONTEXT``: the sides on which the perturbation is among the k nearest there
+        each other context, ``also in CONTEXT``: the sides on which the perturbation is among the k nearest there
         ("both", "left", "right", "neither", "not measured"). Sorted by the better rank.
     """
     sides = comparison.sides
@@ -389,7 +389,7 @@ def merged_table(
         }
     )
     for context, other in (elsewhere or {}).items():
-        table = table.with_columns(pl.Series(f"in {context}", _found_in(other, names)))
+        table = table.with_columns(pl.Series(f"also in {context}", _found_in(other, names)))
     return table.sort(pl.min_horizontal("left rank", "right rank"), "perturbation")
 
 

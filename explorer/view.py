@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import TypeVar
+from urllib.parse import quote_plus
 
 from explorer.aggregate import PerturbationMap
 from explorer.align import METHODS
@@ -19,6 +21,8 @@ T = TypeVar("T")
 DEFAULT_K = 10
 MOST_NEIGHBORS = 50
 MOST_HIGHLIGHTS = 1_000
+# Of a list within a link, percent-encoded: servers refuse an address of more than 8,192 characters.
+MOST_LINK_CHARACTERS = 4_000
 SIMILAR, OPPOSITE = "similar", "opposite"
 DIRECTIONS = (SIMILAR, OPPOSITE)
 
@@ -115,6 +119,11 @@ def default_sides(dataset: Dataset) -> tuple[str, str]:
     return defaults.get("left", simple[0]), defaults.get("right", learned[0])
 
 
+def default_query(dataset: Dataset) -> str:
+    """Query to show where there is no other: the card's default; empty where it names none."""
+    return (dataset.card.defaults or {}).get("query", "")
+
+
 def check_query(view: View, left: PerturbationMap, right: PerturbationMap, *, fallback: str = "") -> tuple[View, str]:
     """Make sure that the query and k exist in both maps.
 
@@ -201,9 +210,20 @@ def link_parameters(view: View, *, recipes: str = "") -> dict[str, str]:
         "align": view.align,
         "k": str(view.k),
         "direction": view.direction,
-        "list": ",".join(view.highlights),
+        "list": ",".join(_linkable(view.highlights)),
         "recipes": recipes or view.recipes,
     }
+
+
+def link_notice(view: View) -> str:
+    """Say when the user's list is too long for a link; empty when all of it is in the link."""
+    carried, given = len(_linkable(view.highlights)), len(view.highlights)
+    return "" if carried == given else f"only the first {carried:,} of the {given:,} names of your list are in the link"
+
+
+def _linkable(names: tuple[str, ...]) -> tuple[str, ...]:
+    ends = accumulate(len(quote_plus(f"{name},")) for name in names)
+    return names[: sum(end <= MOST_LINK_CHARACTERS for end in ends)]
 
 
 def recipes_of(left: PerturbationMap, right: PerturbationMap) -> str:

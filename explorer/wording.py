@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from urllib.parse import urlencode
 
 import polars as pl
 
@@ -145,6 +146,19 @@ def about_rows(catalog: Catalog, view: View, pair: Pair) -> list[tuple[str, str]
         ]
     rows += [(f"Known: {name}", licence) for name, licence in knowledge.licences.items()]
     return [(heading, " ".join(text.split())) for heading, text in rows if text.strip()]
+
+
+def example_links(catalog: Catalog, view: View) -> list[tuple[str, str, str]]:
+    """List the card's examples: a label, the link that shows it, and what there is to see."""
+    examples = catalog.dataset(view.dataset).card.examples
+    return [
+        (
+            f"{example.query} in {example.context}" if example.context else example.query,
+            "?" + urlencode({"dataset": view.dataset, "context": example.context, "query": example.query}),
+            example.text,
+        )
+        for example in examples
+    ]
 
 
 def panel_titles(catalog: Catalog, view: View) -> tuple[str, str]:

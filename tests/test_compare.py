@@ -389,13 +389,13 @@ def test_merged_table_says_what_holds_elsewhere():
     kept = [name for name in left.names if name != here.left.names[0]]
     there = compare_query(left.restricted_to(kept), right.restricted_to(kept), "P0000", k=4)
     table = merged_table(here, elsewhere={"soft tissue": there, "blood": None})
-    assert set(table["in blood"]) == {"not measured"}
+    assert set(table["also in blood"]) == {"not measured"}
     for line in table.iter_rows(named=True):
         name = line["perturbation"]
         on_left, on_right = name in there.left.names, name in there.right.names
         words = {(True, True): "both", (True, False): "left", (False, True): "right", (False, False): "neither"}
         expected = "not measured" if name == here.left.names[0] else words[on_left, on_right]
-        assert line["in soft tissue"] == expected
+        assert line["also in soft tissue"] == expected
 
 
 def test_rank_biased_chance_is_the_mean_over_random_rankings():

@@ -46,6 +46,13 @@ FOREIGN_ELEMENTS = """() => {
     return found;
 }"""
 
+BACKGROUND = """() => {
+    const context = document.createElement("canvas").getContext("2d");
+    context.fillStyle = getComputedStyle(document.body).backgroundColor;
+    context.fillRect(0, 0, 1, 1);
+    return [...context.getImageData(0, 0, 1, 1).data.slice(0, 3)];
+}"""
+
 
 @dataclass(frozen=True)
 class Explore:
@@ -97,7 +104,8 @@ class Explore:
         )
 
     def notices(self) -> list[str]:
-        return [text.strip() for text in self.page.locator("marimo-callout-output").all_inner_texts()]
+        boxes = self.page.locator("marimo-callout-output").locator(".markdown")
+        return [text.strip() for text in boxes.all_inner_texts() if text.strip()]
 
     def wait_for_notice(self, text: str) -> None:
         self.page.locator("marimo-callout-output", has_text=text).wait_for()
@@ -239,6 +247,7 @@ def test_first_view(explore):
     explore.wait_for_first_column("neighbour of", expected_neighbors())
     assert explore.rows("gene set")
     assert explore.notices() == []
+    assert explore.page.get_by_text("None", exact=True).count() == 0
     assert explore.search.input_value() == "NDUFV2"
     assert set(explore.parameters()) >= {"dataset", "context", "query", "left", "right", "align", "k", "recipes"}
     charts = explore.page.locator("marimo-vega, .vega-embed").locator("canvas, svg")
@@ -262,8 +271,7 @@ def test_dark_theme(server, browser):
         visit.page.set_default_timeout(PATIENCE)
         explore.wait_for_answer("NDUFV2")
         visit.page.locator(".linked-maps[data-theme=dark]").wait_for()
-        colours = visit.page.evaluate("getComputedStyle(document.body).backgroundColor").strip("rgba()").split(",")
-        assert all(float(colour) < 60 for colour in colours[:3])
+        assert max(visit.page.evaluate(BACKGROUND)) < 60
         assert visit.problems() == []
 
 
@@ -273,13 +281,13 @@ def test_dark_theme(server, browser):
 def test_search_as_you_type(explore):
     explore.search.click()
     explore.page.keyboard.type("usp2")
-    options = explore.page.get_by_role("option")
+    options = explore.page.locator(".match")
     options.filter(has_text="USP22").wait_for()
     shown = options.all_inner_texts()
     assert shown[0].startswith("USP2")
     assert all("USP2" in name.upper() for name in shown)
     explore.page.keyboard.type("2")
-    explore.page.get_by_role("option", selected=True).filter(has_text="USP22").wait_for()
+    explore.page.locator(".match[role=option][aria-selected=true]").filter(has_text="USP22").wait_for()
     explore.page.keyboard.press("Enter")
     explore.wait_for_answer("USP22")
     assert explore.sentence().startswith("USP22: ")
@@ -291,18 +299,17 @@ def test_search_by_keyboard(explore):
     # Tab reaches the box from the control before it.
     explore.page.get_by_placeholder("your own list").focus()
     explore.page.keyboard.press("Tab")
-    assert explore.maps.evaluate("element => element.getRootNode() && true")
     assert explore.search.evaluate("input => input.getRootNode().activeElement === input")
     explore.page.keyboard.type("usp2")
-    options = explore.page.get_by_role("option")
+    options = explore.page.locator(".match")
     options.nth(1).wait_for()
     first, second = options.all_inner_texts()[:2]
-    assert explore.page.get_by_role("option", selected=True).inner_text() == first
+    assert explore.page.locator(".match[role=option][aria-selected=true]").inner_text() == first
     explore.page.keyboard.press("ArrowDown")
-    assert explore.page.get_by_role("option", selected=True).inner_text() == second
+    assert explore.page.locator(".match[role=option][aria-selected=true]").inner_text() == second
     assert explore.search.get_attribute("aria-activedescendant") == options.nth(1).get_attribute("id")
     explore.page.keyboard.press("ArrowUp")
-    assert explore.page.get_by_role("option", selected=True).inner_text() == first
+    assert explore.page.locator(".match[role=option][aria-selected=true]").inner_text() == first
     explore.page.keyboard.press("ArrowDown")
     explore.page.keyboard.press("Enter")
     explore.wait_for_answer(second)
@@ -406,7 +413,7 @@ def test_context_switch_keeps_the_query(explore):
     explore.wait_for_first_column("neighbour of", expected_neighbors(query="USP22", context="soft_tissue"))
     assert explore.sentence().startswith("USP22: ")
     assert explore.parameters()["query"] == "USP22"
-    assert explore.table("in skin").count() == 1
+    assert explore.table("also in skin").count() == 1
     assert explore.notices() == []
 
 
@@ -480,6 +487,18 @@ def test_link_reopens_what_was_seen(explore, server, browser):
         assert other.problems() == []
 
 
+def test_link_of_a_long_list_opens_again(explore, server, browser, names):
+    # A longer address would be refused by the server before any of our code runs.
+    explore.page.get_by_placeholder("your own list").fill(" ".join(names[:1_000]))
+    explore.page.keyboard.press("Tab")
+    explore.wait_for_notice("of the 1,000 names of your list are in the link")
+    explore.page.wait_for_function("location.search.length > 2000")
+    with open_page(explore.page.url, browser=browser) as other:
+        other.page.set_default_timeout(PATIENCE)
+        Explore(other).wait_for_answer("NDUFV2")
+        assert other.problems() == []
+
+
 def test_link_made_from_other_data_is_said(server, visit):
     link = f"{server}/?{urlencode({'query': 'USP22', 'recipes': '0123456789ab.ba9876543210'})}"
     with opened(visit, link, query="USP22") as explore:
@@ -492,21 +511,25 @@ def test_unknown_query_in_a_link(server, visit):
         assert len(explore.notices()) == 1
 
 
-@pytest.mark.parametrize("payload", PAYLOADS)
-def test_markup_in_every_parameter_of_a_link(server, visit, payload):
+@pytest.mark.parametrize("turn", [0, 2])
+def test_markup_in_every_parameter_of_a_link(server, visit, turn):
     every = ("dataset", "context", "query", "left", "right", "align", "k", "direction", "list", "recipes", "data")
-    with opened(visit, f"{server}/?{urlencode(dict.fromkeys(every, payload))}", query="NDUFV2") as explore:
+    values = {name: PAYLOADS[(turn + place) % len(PAYLOADS)] for place, name in enumerate(every)}
+    with opened(visit, f"{server}/?{urlencode(values)}", query="NDUFV2") as explore:
         explore.wait_for_notice("unknown dataset")
-        said = " ".join(explore.notices())
-        assert said.count("instead") == 8
-        assert payload[:40].replace("'", "") in said.replace("\\", "").replace("'", "") or "\\" in payload
+        said = explore.notices()
+        assert sum(notice.endswith("instead") for notice in said) == 8
+        for kind in ("dataset", "context", "representation", "alignment", "direction", "perturbation"):
+            assert any(notice.startswith(f"unknown {kind} ") for notice in said)
+        # The beginning of each payload is quoted in its notice, as text.
+        assert all(any(payload[:8] in notice for notice in said) for payload in PAYLOADS[:4])
 
 
 def test_numbers_and_lists_out_of_range_in_a_link(server, visit):
-    hostile = urlencode({"k": "999999", "list": ",".join(f"N{number}" for number in range(2_000))})
+    hostile = urlencode({"k": "999999", "list": ",".join(f"N{number}" for number in range(700))})
     with opened(visit, f"{server}/?{hostile}", query="NDUFV2") as explore:
         explore.wait_for_notice("k = '999999' is not a number from 1 to 50; showing k = 10 instead")
-        explore.wait_for_notice("1000 of 1000 names of your list are not in this map")
+        explore.wait_for_notice("700 of 700 names of your list are not in this map")
         assert "of 10 neighbours" in explore.sentence()
 
 
@@ -537,7 +560,7 @@ def test_forged_values_are_refused_in_a_sentence(explore):
         explore.page.keyboard.press("ArrowRight")
     explore.wait_for_parameter("k", "11")
     headers = request.value.all_headers()
-    for value in (999_999, -1, 2.5):
+    for value in (999_999, -1, 0):
         forge(explore, headers, "marimo-slider", value)
         explore.wait_for_notice(f"k = '{value}' can't be used: choose a whole number from 1 to 50")
         assert explore.page.locator("strong", has_text="on both sides").count() == 0, "nothing is half shown"
@@ -610,7 +633,7 @@ def test_payloads_stay_text(hostile_server, visit, tmp_path):
         shown = page.locator("body").inner_text()
         assert PAYLOADS[0] in shown
         page.get_by_role("button", name="About this dataset").click()
-        about = page.locator("marimo-accordion")
+        about = page.get_by_role("region", name="About this dataset")
         about.get_by_text("Licence.").wait_for()
         for payload in PAYLOADS:
             assert about.get_by_text(payload).first.is_visible()
@@ -619,9 +642,9 @@ def test_payloads_stay_text(hostile_server, visit, tmp_path):
         for place in places[:5]:
             page.mouse.move(*place)
             page.locator(".tip-name").wait_for()
-        explore.search.fill("window")
-        page.get_by_role("option").first.wait_for()
-        assert set(page.get_by_role("option").all_inner_texts()) <= set(PAYLOADS)
+        explore.search.fill("pwned")
+        page.locator(".match").first.wait_for()
+        assert set(page.locator(".match").all_inner_texts()) == set(PAYLOADS)
         page.keyboard.press("Escape")
         stage = page.locator("canvas.overlay").first.bounding_box()
         explore.drag(

@@ -194,13 +194,13 @@ def test_query_that_another_context_lacks_was_not_measured_there(catalog):
     view = replace(VIEW, query=toys.NAMES[-1])
     assert elsewhere(catalog, view) == {"beta": None}
     table = table_of(catalog, view, answer_view(catalog, view).comparison)
-    assert set(table["in beta"]) == {"not measured"}
+    assert set(table["also in beta"]) == {"not measured"}
 
 
 def test_neighbour_that_another_context_lacks_was_not_measured_there(catalog):
     view = replace(VIEW, query=toys.NAMES[-2], right="raw", k=29)
     table = table_of(catalog, view, answer_view(catalog, view).comparison)
-    assert table.filter(pl.col("perturbation") == toys.NAMES[-1])["in beta"].to_list() == ["not measured"]
+    assert table.filter(pl.col("perturbation") == toys.NAMES[-1])["also in beta"].to_list() == ["not measured"]
 
 
 def test_controls_too_few_elsewhere(tmp_path):
@@ -217,7 +217,7 @@ def test_table_marks_known_partners(catalog, answer):
     table = table_of(catalog, VIEW, answer.comparison)
     known = dict(zip(table["perturbation"], table["known"], strict=True))
     assert [known[name] for name in toys.NAMES[1:5]] == ["Pairs", "Pairs", "", ""]
-    assert table.columns[-1] == "in beta"
+    assert table.columns[-1] == "also in beta"
 
 
 def test_gene_sets_of_both_sides(catalog, answer):
