@@ -207,7 +207,7 @@ def gene_sets(gene_set_table, view):
                 wrapped_columns=["gene set"],
             )
             if gene_set_table.height
-            else None,
+            else "",
         ]
     )
     return

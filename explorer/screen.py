@@ -283,7 +283,7 @@ class Screen:
         matrices: dict[str, tuple[Kind, Any]] = {}
         if adata.X is not None:
             matrices["X"] = ("simple", adata.X)
-        matrices |= {f"layers/{key}": ("simple", value) for key, value in adata.layers.items()}
+        matrices |= {f"layers/{key}": ("simple", value) for key, value in adata.layers.items() if key is not None}
         for key, value in adata.obsm.items():
             matrices[f"obsm/{key}"] = ("simple" if key == "X_pca" else "learned", value)
         representations = {

@@ -154,7 +154,7 @@ def example_links(catalog: Catalog, view: View) -> list[tuple[str, str, str]]:
     return [
         (
             f"{example.query} in {example.context}" if example.context else example.query,
-            "?" + urlencode({"dataset": view.dataset, "context": example.context, "query": example.query}),
+            "?" + urlencode({"dataset": view.dataset, **_stated(context=example.context), "query": example.query}),
             example.text,
         )
         for example in examples
@@ -165,6 +165,10 @@ def panel_titles(catalog: Catalog, view: View) -> tuple[str, str]:
     """Title both panels with the representation and its kind."""
     cards = catalog.dataset(view.dataset).card.representations
     return f"{view.left} · {cards[view.left].kind}", f"{view.right} · {cards[view.right].kind}"
+
+
+def _stated(**values: str) -> dict[str, str]:
+    return {name: value for name, value in values.items() if value}
 
 
 def _defined(score: float) -> str:

@@ -177,9 +177,8 @@ def toy_anndata(*, csr: bool = False, obs: pd.DataFrame | None = None) -> anndat
 
 def write_anndata(path: Path, adata: anndata.AnnData, *, v3: bool = False) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with warnings.catch_warnings(), anndata.settings.override(zarr_write_format=3 if v3 else 2):
-        # What the writers warn of is theirs.
-        warnings.simplefilter("ignore")
+    # What the writers and their settings warn of is theirs.
+    with warnings.catch_warnings(action="ignore"), anndata.settings.override(zarr_write_format=3 if v3 else 2):
         if path.suffix == ".zarr":
             adata.write_zarr(path)
         else:

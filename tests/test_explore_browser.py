@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import parse_qs, urlencode, urlsplit
 
+import numpy as np
 import polars as pl
 import pytest
 import toys
@@ -296,9 +297,11 @@ def test_search_as_you_type(explore):
 
 
 def test_search_by_keyboard(explore):
-    # Tab reaches the box from the control before it.
+    # Tab reaches the box from the last control: only links to examples lie between.
     explore.page.get_by_placeholder("your own list").focus()
-    explore.page.keyboard.press("Tab")
+    between = explore.page.locator("a[href*='query=']").count()
+    for _ in range(between + 1):
+        explore.page.keyboard.press("Tab")
     assert explore.search.evaluate("input => input.getRootNode().activeElement === input")
     explore.page.keyboard.type("usp2")
     options = explore.page.locator(".match")
@@ -333,29 +336,35 @@ def test_click_on_a_point_makes_it_the_query(explore, names, side):
     explore.wait_for_first_column("neighbour of", expected_neighbors(query=names[index]))
 
 
+def test_example_is_one_click_away(explore):
+    explore.page.get_by_role("link", name="USP22 in soft_tissue").click()
+    explore.wait_for_answer("USP22")
+    explore.wait_for_parameter("context", "soft_tissue")
+    assert explore.notices() == []
+
+
 # ---------------------------------------------------------------- selecting
 
 
+def rectangle_of_few(places: list[tuple[float, float]]) -> tuple[tuple[int, int], int, list[int]]:
+    """A square, by centre and reach, with three to ten points inside and none near its edge."""
+    every = np.array(places)
+    for x, y in np.rint(every[:500]).astype(int).tolist():
+        distance = np.abs(every - (x, y)).max(axis=1)
+        for reach in range(6, 60):
+            inside = np.flatnonzero(distance < reach)
+            if 3 <= len(inside) <= 10 and not (np.abs(distance - reach) < 1.5).any():
+                return (x, y), reach, inside.tolist()
+    message = "no such square"
+    raise AssertionError(message)
+
+
 def brush(explore: Explore, names: tuple[str, ...]) -> set[str]:
-    """Drag a rectangle round the query in the left map; return the names inside it."""
-    places = explore.positions(len(names))
-    x, y = (round(value) for value in places[names.index("NDUFV2")])
-    for reach in range(4, 60):
-        box = (x - reach - 0.5, y - reach - 0.5, x + reach + 0.5, y + reach + 0.5)
-        near = [
-            min(abs(u - box[0]), abs(u - box[2]), abs(v - box[1]), abs(v - box[3])) < 1.5
-            for u, v in places
-            if box[0] - 2 < u < box[2] + 2 and box[1] - 2 < v < box[3] + 2
-        ]
-        inside = {
-            name for name, (u, v) in zip(names, places, strict=True) if box[0] < u < box[2] and box[1] < v < box[3]
-        }
-        if 3 <= len(inside) <= 10 and not any(near):
-            break
-    assert 3 <= len(inside) <= 10
+    """Drag a square over a few points of the left map; return the names inside it."""
+    (x, y), reach, inside = rectangle_of_few(explore.positions(len(names)))
     explore.drag((x - reach, y - reach), (x + reach, y + reach))
     explore.page.locator(".status", has_text=f"{len(inside)} of 3,465 selected").wait_for()
-    return inside
+    return {names[index] for index in inside}
 
 
 def test_brush_lists_exactly_what_is_inside(explore, names):
@@ -617,6 +626,7 @@ def hostile_server(tmp_path_factory) -> Iterator[str]:
     changes |= {f"contexts/alpha/{key}": everything for key in ("cell_system", "technique", "outcome", "features")}
     for name in toys.REPRESENTATIONS:
         changes |= {f"representations/{name}/{key}": everything for key in ("description", "trained")}
+    changes |= {"examples": [{"query": payload, "context": payload, "text": payload} for payload in PAYLOADS]}
     known = {"title": everything, "description": everything}
     for table, name in (("relationships", "Pairs"), ("gene_sets", "Sets")):
         known |= {f"{table}/{name}/{key}": everything for key in ("license", "citation")}
@@ -637,6 +647,9 @@ def test_payloads_stay_text(hostile_server, visit, tmp_path):
         about.get_by_text("Licence.").wait_for()
         for payload in PAYLOADS:
             assert about.get_by_text(payload).first.is_visible()
+        addresses = [link.get_attribute("href") for link in page.locator("a[href*='query=']").all()]
+        assert len(addresses) == len(PAYLOADS)
+        assert all(address.startswith("?dataset=toy&context=") for address in addresses)
         # Tooltips, the search list, the brush and its table.
         places = explore.positions(20)
         for place in places[:5]:

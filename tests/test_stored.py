@@ -64,7 +64,7 @@ COLUMNS = {
 def test_columns(tmp_path, ending, column, expected):
     column.index = ["r1", "r2", "r3"]
     adata = anndata.AnnData(X=np.ones((3, 2), dtype=np.float32), obs=pd.DataFrame({"column": column}))
-    with anndata.settings.override(allow_write_nullable_strings=True):
+    with warnings.catch_warnings(action="ignore"), anndata.settings.override(allow_write_nullable_strings=True):
         path = write_anndata(tmp_path / f"toy.{ending}", adata, v3=ending.startswith("v3"))
     obs = read_obs(path)
     assert obs["_row"].to_list() == ["r1", "r2", "r3"]
@@ -134,7 +134,9 @@ def compressed(path):
 def test_damage_in_the_middle_of_the_data(tmp_path, key):
     path = compressed(tmp_path / "toy.h5ad")
     with h5py.File(path) as file:
-        chunk = file[key].id.get_chunk_info(0)
+        # Text is one dataset or, in newer files, a group of values and a mask.
+        node = file[key] if hasattr(file[key], "shape") else file[key]["values"]
+        chunk = node.id.get_chunk_info(0)
     with path.open("r+b") as stream:
         stream.seek(chunk.byte_offset + chunk.size // 2)
         stream.write(b"\xff" * 64)

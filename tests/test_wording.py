@@ -19,6 +19,7 @@ from explorer.wording import (
     agreement_details,
     answer_sentences,
     context_sentence,
+    example_links,
     gene_set_sentence,
     panel_titles,
     picture_caption,
@@ -214,6 +215,15 @@ def test_caption_of_a_map_too_small_for_trustworthiness(tmp_path):
     catalog = open_catalog(toys.write_catalog(tmp_path, names=names, controls=False))
     found = answer_view(catalog, replace(VIEW, k=2))
     assert "nan" not in picture_caption(found.pair).lower()
+
+
+def test_examples_are_links(tmp_path):
+    examples = [{"query": "GENE01", "context": "beta", "text": "Look."}, {"query": "A&B=<i>"}]
+    catalog = open_catalog(toys.write_catalog(tmp_path, {"examples": examples}))
+    assert example_links(catalog, VIEW) == [
+        ("GENE01 in beta", "?dataset=toy&context=beta&query=GENE01", "Look."),
+        ("A&B=<i>", "?dataset=toy&query=A%26B%3D%3Ci%3E", ""),
+    ]
 
 
 def test_about(tmp_path):
