@@ -34,7 +34,6 @@ def controls(
     direction_control,
     k_control,
     left_control,
-    list_control,
     right_control,
     swap_button,
 ):
@@ -54,7 +53,6 @@ def controls(
                 gap=1.25,
                 wrap=True,
             ),
-            list_control,
         ]
     )
     return
@@ -64,7 +62,7 @@ def controls(
 def notices(link_notice, link_warning, list_notice, problems, query_problem):
     _every = (*problems, query_problem, link_warning, list_notice, link_notice)
     _said = [sentence for sentence in _every if sentence]
-    mo.vstack([mo.callout(mo.md(fill("{text}", text=text)), kind="warn") for text in _said]) if _said else None
+    mo.callout(mo.md(fill("{text}.", text=". ".join(_said))), kind="warn") if _said else None
     return
 
 
@@ -103,13 +101,13 @@ def maps(linked, pair):
 
 
 @app.cell(hide_code=True)
-def caption(pair, umap_button):
-    mo.hstack(
+def caption(list_control, pair, umap_button):
+    mo.vstack(
         [
+            list_control,
             mo.md(fill("<small>{text}</small>", text=wording.picture_caption(pair))),
             umap_button if side_by_side.lacks_umap(pair) else "",
-        ],
-        widths=[5, 1],
+        ]
     )
     return
 
@@ -308,7 +306,7 @@ def choices(catalog, first):
     context_control = mo.ui.dropdown(catalog.dataset(first.dataset).contexts, value=first.context, label="Context")
     align_control = mo.ui.dropdown(views.METHODS, value=first.align, label="Alignment (both sides)")
     k_control = mo.ui.slider(1, views.MOST_NEIGHBORS, value=first.k, debounce=True, show_value=True, label="Neighbours")
-    direction_control = mo.ui.dropdown(views.DIRECTIONS, value=first.direction, label="Most")
+    direction_control = mo.ui.dropdown(views.DIRECTIONS, value=first.direction, label="Show the most")
     list_control = mo.ui.text_area(
         value=" ".join(first.highlights),
         placeholder="your own list, highlighted in both maps: paste names here",

@@ -136,9 +136,9 @@ def rank_ladder(table: pl.DataFrame, *, titles: tuple[str, str], k: int) -> alt.
         "rank:Q",
         title="rank (1 is the nearest)",
         scale=alt.Scale(domain=[0.4, k + 0.6], reverse=True, nice=False),
-        axis=alt.Axis(tickMinStep=1, grid=False, format="d"),
+        axis=alt.Axis(values=_rank_ticks(k), grid=False, format="d"),
     )
-    x = alt.X("x:Q", title=None, axis=None, scale=alt.Scale(domain=[-0.75, 1.75]))
+    x = alt.X("x:Q", title=None, axis=None, scale=alt.Scale(domain=[-0.6, 1.6]))
     # Titles of tooltips become part of an expression: what could end its strings is left out.
     left, right = (_UNQUOTABLE.sub(" ", title) for title in titles)
     tooltip = [
@@ -185,6 +185,11 @@ def rank_ladder(table: pl.DataFrame, *, titles: tuple[str, str], k: int) -> alt.
         padding={"top": 24, "left": 5, "right": 5, "bottom": 5},
         background="transparent",
     )
+
+
+def _rank_ticks(k: int) -> list[int]:
+    """Every rank of a short list, every fifth of a long one."""
+    return list(range(1, k + 1)) if k <= 20 else [1, *range(5, k + 1, 5)]
 
 
 def _ladder_ends(table: pl.DataFrame, k: int) -> pl.DataFrame:

@@ -513,7 +513,14 @@ function paintMarks(maps, panel) {
   const placed = placeLabels(context, maps, panel, query >= 0 ? [query, ...labels] : labels);
   drawLeaders(context, placed, maps.theme);
   for (const index of highlights) draw("highlight", index);
-  for (const index of rings) draw("ring", index);
+  for (const index of rings) {
+    // Known partners that are no neighbours are many and far: they stay in the background.
+    context.globalAlpha = maps.codes[index] ? 1 : 0.55;
+    draw("ring", index);
+  }
+  context.globalAlpha = 1;
+  // Where partners crowd, their rings must not hide which neighbours are shared.
+  for (const index of labels) if (maps.codes[index] && !maps.selected[index]) drawNeighbour(maps, panel, index);
   if (query >= 0) draw("query", query);
   drawLabels(context, placed, maps.theme);
 }
@@ -542,7 +549,7 @@ function paintSelection(maps, panel, context) {
 /** Trace a path twice, first wide in the panel's colour, so that it shows on any background. */
 function strokeWithHalo(context, width, colour, halo, trace) {
   for (const [lineWidth, strokeStyle] of [
-    [width + 2.5, halo],
+    [width + 1.5, halo],
     [width, colour],
   ]) {
     context.lineWidth = lineWidth;
@@ -553,9 +560,20 @@ function strokeWithHalo(context, width, colour, halo, trace) {
   }
 }
 
+function drawNeighbour(maps, panel, index) {
+  const [x, y] = placeOf(panel, index);
+  if (!isInView(panel, [x, y], -10)) return;
+  const context = panel.layers.marks;
+  const [red, green, blue] = maps.colours[maps.codes[index]];
+  context.fillStyle = `rgb(${red}, ${green}, ${blue})`;
+  context.beginPath();
+  context.arc(x, y, 4.5, 0, 2 * Math.PI);
+  context.fill();
+}
+
 function drawMark(context, kind, [x, y], theme) {
   if (kind === "ring") {
-    strokeWithHalo(context, 1.8, theme.ring, theme.panel, () => context.arc(x, y, 7, 0, 2 * Math.PI));
+    strokeWithHalo(context, 1.4, theme.ring, theme.panel, () => context.arc(x, y, 7.5, 0, 2 * Math.PI));
   } else if (kind === "highlight") {
     strokeWithHalo(context, 1.8, theme.highlight, theme.panel, () => {
       context.moveTo(x, y - 8);

@@ -64,7 +64,8 @@ def agreement_details(comparison: Comparison, distribution: OverlapDistribution)
         f"rank-biased overlap {_defined(scores.rank_biased_overlap)} (p .9; chance "
         f"{scores.rank_biased_chance:.4f}; 0 disjoint, 1 equal), "
         f"among {scores.n_perturbations:,} perturbations. The mean over {whom} is {_defined(distribution.mean)}; "
-        f"{_share(distribution.share_below(scores.overlap))} agree less than {comparison.query}."
+        f"{_share(distribution.share_below(scores.overlap))} agree less than {comparison.query} "
+        "(equal ones counted half)."
     )
 
 
@@ -80,14 +81,17 @@ def yardstick_sentence(found: list[Yardstick], comparison: Comparison) -> str:
         f"{_defined(yardstick.mean_overlap)} on average"
         for yardstick in found
     ]
-    noise = any(comparison.agreement.overlap >= yardstick.query_overlap for yardstick in found)
+    overlap = comparison.agreement.overlap
+    noise = any(overlap >= yardstick.query_overlap for yardstick in found)
     verdict = (
-        "Left and right agree as much as that, so where they differ may be noise."
+        f"For {comparison.query} left and right agree as much ({_defined(overlap)}): where they differ may be noise."
         if noise
-        else "Left and right agree less than that. "
+        else f"For {comparison.query} left and right agree less ({_defined(overlap)})."
+    )
+    return (
+        f"What agrees anyway: {'; '.join(parts)}. {verdict} "
         "A neighbour that changes with the seed or the replicates is no finding."
     )
-    return f"What agrees anyway: {'; '.join(parts)}. {verdict}"
 
 
 def gene_set_sentence(table: pl.DataFrame, view: View) -> str:

@@ -74,7 +74,7 @@ def test_summary_names_opposites():
 )
 def test_share_is_never_rounded_to_all(overlaps, share):
     comparison, _ = compared(60, k=10)
-    assert f"; {share} less than P0000." in agreement_details(comparison, fixed_distribution(overlaps))
+    assert f"; {share} less than P0000 (equal" in agreement_details(comparison, fixed_distribution(overlaps))
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_share_is_never_rounded_to_none(overlaps, share):
     maps = random_map(60, 8, seed=0), random_map(60, 8, seed=1)
     query = next(name for name in maps[0].names if 0 < compare_query(*maps, name, k=10).agreement.overlap < 1)
     comparison = compare_query(*maps, query, k=10)
-    assert f"; {share} less than {query}." in agreement_details(comparison, fixed_distribution(overlaps))
+    assert f"; {share} less than {query} (" in agreement_details(comparison, fixed_distribution(overlaps))
 
 
 def test_share_of_nobody():
@@ -103,7 +103,7 @@ def test_details_give_every_number_with_its_null():
     assert agreement_details(comparison, distribution) == (
         "Overlap of the 10 nearest: 1.00 (chance 0.1695; 1 is equal), κ 1.00, rank-biased overlap 1.00 "
         "(p .9; chance 0.1104; 0 disjoint, 1 equal), among 60 perturbations. The mean over every perturbation is "
-        "1.00; 50 % agree less than P0000."
+        "1.00; 50 % agree less than P0000 (equal ones counted half)."
     )
 
 
@@ -166,7 +166,7 @@ def test_agreement_at_or_above_a_yardstick_may_be_noise(overlap):
     comparison, _ = compared(60, k=10)
     sentence = yardstick_sentence([Yardstick("halves", overlap, 0.5)], comparison)
     assert sentence.startswith(f"What agrees anyway: halves: {overlap:.2f} for P0000, 0.50 on average. ")
-    assert sentence.endswith("Left and right agree as much as that, so where they differ may be noise.")
+    assert "where they differ may be noise." in sentence
 
 
 def test_agreement_below_every_yardstick():
@@ -174,7 +174,7 @@ def test_agreement_below_every_yardstick():
     comparison = compare_query(*maps, "P0000", k=10)
     sentence = yardstick_sentence([Yardstick("seeds", 1.0, 0.9), Yardstick("halves", 0.95, 0.8)], comparison)
     assert "seeds: 1.00 for P0000, 0.90 on average; halves: 0.95 for P0000" in sentence
-    assert "Left and right agree less than that." in sentence
+    assert "left and right agree less (" in sentence
 
 
 def test_yardstick_without_a_number_is_not_read_out_as_nan():
