@@ -62,7 +62,7 @@ def controls(
 def notices(link_notice, link_warning, list_notice, problems, query_problem):
     _every = (*problems, query_problem, link_warning, list_notice, link_notice)
     _said = [sentence for sentence in _every if sentence]
-    mo.callout(mo.md(fill("{text}.", text=". ".join(_said))), kind="warn") if _said else None
+    mo.callout(mo.vstack([mo.md(fill("{text}", text=text)) for text in _said]), kind="warn") if _said else None
     return
 
 

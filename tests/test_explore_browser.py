@@ -443,7 +443,7 @@ def test_number_of_neighbours(explore):
 
 
 def test_opposites(explore):
-    explore.choose("Most", "opposite")
+    explore.choose("Show the most", "opposite")
     explore.wait_for_parameter("direction", "opposite")
     explore.page.locator("strong", has_text="10 opposites are the same on both sides").wait_for()
     explore.wait_for_first_column("neighbour of", expected_neighbors(direction="opposite"))
@@ -468,7 +468,7 @@ def test_link_reopens_what_was_seen(explore, server, browser):
     explore.choose("Left", "raw · simple")
     explore.choose("Right", "pca-32 · simple")
     explore.choose("Alignment (both sides)", "center")
-    explore.choose("Most", "opposite")
+    explore.choose("Show the most", "opposite")
     explore.page.get_by_role("slider").focus()
     explore.page.keyboard.press("ArrowRight")
     explore.page.get_by_placeholder("your own list").fill("NDUFA8")
@@ -676,7 +676,7 @@ def test_payloads_stay_text(hostile_server, visit, tmp_path):
             ("Context", "beta"),
             ("Right", "latent-seed-1 · learned"),
             ("Alignment (both sides)", "center"),
-            ("Most", "opposite"),
+            ("Show the most", "opposite"),
         ):
             explore.choose(label, option)
         explore.wait_for_parameter("direction", "opposite")
