@@ -93,11 +93,13 @@ def answer(agree_sentence, catalog, context_sentence, known_sentence, view):
 
 
 @app.cell(hide_code=True)
-def maps(linked, pair):
-    # Nothing is shown until there is a pair of maps to show.
-    pair
+def maps(catalog, widget):
+    # Wrapped where it is shown, so that a click or a brush runs only the cells that name `linked`. The catalog is
+    # named so that nothing is shown without a dataset.
+    catalog
+    linked = mo.ui.anywidget(widget)
     linked
-    return
+    return (linked,)
 
 
 @app.cell(hide_code=True)
@@ -113,9 +115,9 @@ def caption(list_control, pair, umap_button):
 
 
 @app.cell(hide_code=True)
-def brushed(comparison, linked, pair):
+def brushed(comparison, linked, pair, widget):
     linked.value
-    _names = pair.names_of(linked.widget.selected)
+    _names = pair.names_of(widget.selected)
     mo.vstack(
         [
             mo.md(fill("### Selected in the maps: {count}", count=len(_names))),
@@ -213,23 +215,24 @@ def gene_sets(gene_set_table, view):
 
 @app.cell(hide_code=True)
 def downloads(comparison, ladder, pair, strip, table, titles, view):
+    # Each figure is drawn when it is asked for.
     _figures = {
-        "maps": charts.static_pair(
+        "maps": lambda: charts.static_pair(
             side_by_side.figure_frame(view, pair, comparison, table=table),
             titles=titles,
             captions=tuple(layout.caption for layout in pair.layouts),
         ),
-        "neighbourhoods": ladder,
-        "agreement": strip,
+        "neighbourhoods": lambda: ladder,
+        "agreement": lambda: strip,
     }
     mo.hstack(
         [
             mo.download(
-                lambda chart=chart, file_format=file_format: charts.figure_bytes(chart, file_format),
+                lambda draw=draw, file_format=file_format: charts.figure_bytes(draw(), file_format),
                 filename=f"{name}.{file_format}",
                 label=f"{name} as {file_format.upper()}",
             )
-            for name, chart in _figures.items()
+            for name, draw in _figures.items()
             for file_format in ("svg", "png")
         ],
         justify="start",
@@ -429,29 +432,36 @@ def sentences(catalog, comparison, linked_view, pair, view):
 @app.cell
 def linked_maps():
     # Built once, so that camera and selection survive every change of the controls.
-    linked = mo.ui.anywidget(panels.LinkedMaps(height=380))
-    return (linked,)
+    widget = panels.LinkedMaps(height=380)
+    return (widget,)
 
 
 @app.cell
-def follow_clicks(linked, set_query):
-    linked.widget.on_query(set_query)
+def follow_clicks(set_query, widget):
+    widget.on_query(set_query)
     return
 
 
 @app.cell
-def place_points(linked, pair):
-    linked.widget.show(pair.names, *(layout.coordinates for layout in pair.layouts))
+def cleared(view_problem, widget):
+    # The marks of another view must not stand below an error.
+    widget.clear() if view_problem else None
     return
 
 
 @app.cell
-def paint(catalog, comparison, highlighted, linked, pair, titles, view):
-    linked.widget.set_titles(*titles)
-    linked.widget.set_categories(
+def place_points(pair, widget):
+    widget.show(pair.names, *(layout.coordinates for layout in pair.layouts))
+    return
+
+
+@app.cell
+def paint(catalog, comparison, highlighted, pair, titles, view, widget):
+    widget.set_titles(*titles)
+    widget.set_categories(
         charts.side_codes(pair.names, comparison.sides), charts.side_palette(), charts.side_labels()
     )
-    linked.widget.set_marks(
+    widget.set_marks(
         **side_by_side.marks_of(catalog, view, pair, comparison=comparison, highlighted=highlighted)
     )
     # Cells that take longer name this, so that the maps are repainted before they begin.

@@ -234,6 +234,10 @@ class LinkedMaps(anywidget.AnyWidget):
             }
         )
 
+    def clear(self) -> None:
+        """Take all colours and marks off the maps; points, camera and selection stay."""
+        self._update(**_no_categories(), marks=_no_marks())
+
     def select(self, indices: Sequence[int] | Indices) -> None:
         """Select perturbations by position in `names`, in place of what the user had selected."""
         chosen = np.unique(np.asarray(_checked_indices(indices, self._n_points, what="selection"), np.intp))
