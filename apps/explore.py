@@ -9,6 +9,7 @@ with app.setup:
     from explorer import catalog as catalogs
     from explorer import charts, panels, side_by_side, wording
     from explorer import view as views
+    from explorer.card import cautions_about
     from explorer.text import fill
 
 
@@ -59,8 +60,8 @@ def controls(
 
 
 @app.cell(hide_code=True)
-def notices(link_notice, link_warning, list_notice, problems, query_problem):
-    _every = (*problems, query_problem, link_warning, list_notice, link_notice)
+def notices(cautions, link_notice, link_warning, list_notice, problems, query_problem):
+    _every = (*problems, query_problem, link_warning, list_notice, link_notice, *cautions)
     _said = [sentence for sentence in _every if sentence]
     mo.callout(mo.vstack([mo.md(fill("{text}", text=text)) for text in _said]), kind="warn") if _said else None
     return
@@ -411,6 +412,7 @@ def tabulated(catalog, comparison, painted, view):
 def sentences(catalog, comparison, linked_view, pair, view):
     agree_sentence, known_sentence = wording.answer_sentences(catalog, view, comparison)
     context_sentence = wording.context_sentence(catalog, view)
+    cautions = cautions_about(catalog.dataset(view.dataset).card, view.query, comparison.sides)
     titles = wording.panel_titles(catalog, view)
     recipes = views.recipes_of(pair.left, pair.right)
     link_warning = views.recipe_warning(linked_view, view, recipes=recipes)
@@ -418,6 +420,7 @@ def sentences(catalog, comparison, linked_view, pair, view):
     highlighted, list_notice = views.found_in_map(view.highlights, pair.left)
     return (
         agree_sentence,
+        cautions,
         context_sentence,
         highlighted,
         known_sentence,

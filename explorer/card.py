@@ -18,13 +18,14 @@ NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,79}")
 
 _TOP = (
     "title", "license", "citation", "description", "provenance", "relationships", "roles", "contexts",
-    "representations", "defaults", "examples", "layouts",
+    "representations", "defaults", "examples", "cautions", "layouts",
 )  # fmt: skip
 _ROLES = ("perturbation", "control", "keep_controls", "batch", "guide", "group", "replicates")
 _CONTEXT = ("rows", "cell_system", "perturbation_type", "technique", "outcome", "time", "features")
 _REPRESENTATION = ("kind", "source", "description", "trained", "seed_of", "of")
 _DEFAULTS = ("context", "query", "left", "right", "align", "k")
 _EXAMPLE = ("query", "context", "text")
+_CAUTION = ("text", "perturbations")
 _KNOWLEDGE_TOP = ("kind", "title", "license", "description", "provenance", "relationships", "gene_sets")
 _KNOWLEDGE = ("file", "license", "citation", "description", "url")
 
@@ -61,6 +62,14 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
+class Caution:
+    """Perturbations whose profiles are to be distrusted, and why."""
+
+    text: str
+    perturbations: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Card:
     """All that a dataset says about itself.
 
@@ -78,6 +87,8 @@ class Card:
         File of 2-D layouts made ahead, if any.
     defaults, examples
         What to show first.
+    cautions
+        What to say when a perturbation of doubtful data is asked for or found.
     """
 
     title: str
@@ -92,6 +103,7 @@ class Card:
     layouts: str | None = None
     defaults: Mapping[str, str] | None = None
     examples: tuple[Example, ...] = ()
+    cautions: tuple[Caution, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +124,19 @@ class KnowledgeCard:
     description: str
     relationships: tuple[KnowledgeSource, ...]
     gene_sets: tuple[KnowledgeSource, ...]
+
+
+def cautions_about(card: Card, query: str, neighbors: Iterable[str]) -> list[str]:
+    """Say in sentences which of a query and its neighbours the card says to distrust, and why."""
+    every = list(neighbors)
+    found = []
+    for caution in card.cautions:
+        if query in caution.perturbations:
+            found.append(f"distrust this neighbourhood: {query} is {caution.text}")
+        doubtful = [name for name in every if name in caution.perturbations]
+        if doubtful:
+            found.append(f"distrust among the neighbours {', '.join(doubtful)} ({caution.text})")
+    return found
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -165,6 +190,10 @@ def read_card(folder: Path) -> Card:
         examples=tuple(
             Example(entry.text("query", required=True), entry.text("context"), entry.text("text"))
             for entry in table.list_of_tables("examples", _EXAMPLE)
+        ),
+        cautions=tuple(
+            Caution(entry.text("text", required=True), frozenset(entry.names("perturbations")))
+            for entry in table.list_of_tables("cautions", _CAUTION)
         ),
     )
 
@@ -339,6 +368,13 @@ class _Table:
             inner[name] = _Table(value, f"{self.where} [{key}.{name}]")
             inner[name].allow(keys)
         return inner
+
+    def names(self, key: str) -> list[str]:
+        value = self.values.get(key, [])
+        if not isinstance(value, list) or not value or not all(isinstance(name, str) for name in value):
+            msg = f"{self.where}: {key!r} is {shown(value)}, expected a list of names in quotes"
+            raise InputError(msg)
+        return value
 
     def list_of_tables(self, key: str, keys: Iterable[str]) -> list[_Table]:
         value = self.values.get(key, [])

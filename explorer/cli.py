@@ -15,6 +15,7 @@ from typing import Any
 from explorer import __version__
 from explorer.aggregate import build_map
 from explorer.align import METHODS
+from explorer.card import cautions_about
 from explorer.catalog import open_catalog
 from explorer.errors import InputError
 from explorer.knowledge import knowledge_beside
@@ -196,7 +197,8 @@ def _neighbors(options: argparse.Namespace) -> None:
     made = build_map(screen, options.representation, alignment=options.align)
     found = neighborhood(made, options.query, k=options.k, opposite=options.opposite)
     known = knowledge_beside(dataset).sources_of(options.query, found.names)
-    for note in (*dataset.notes, *made.recipe.notes):
+    cautions = cautions_about(dataset.card, options.query, found.names)
+    for note in (*dataset.notes, *made.recipe.notes, *cautions):
         sys.stderr.write(f"note: {_one_line(note)}\n")
     listed_neighbors = list(zip(found.names, found.similarities.tolist(), known, strict=True))
     neighbors = [

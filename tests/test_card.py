@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from files import CARD, PAYLOADS, changed, toml_of, write_card
 
-from explorer.card import inside, is_knowledge, read_card, read_knowledge_card, read_toml
+from explorer.card import cautions_about, inside, is_knowledge, read_card, read_knowledge_card, read_toml
 from explorer.errors import InputError
 from explorer.screen import Roles
 
@@ -26,6 +26,7 @@ def test_all_that_a_card_says(tmp_path):
         "layouts": "layouts.parquet",
         "defaults": {"context": "cells", "query": "TP53", "left": "raw", "right": "latent", "align": "none", "k": 20},
         "examples": [{"query": "TP53", "context": "cells", "text": "look"}],
+        "cautions": [{"text": "thin", "perturbations": ["TP53", "MDM2"]}, {"text": "old", "perturbations": ["MDM2"]}],
         "roles/keep_controls": True,
         "roles/guide": "sgRNA",
         "roles/group": ["arm", "row"],
@@ -36,6 +37,12 @@ def test_all_that_a_card_says(tmp_path):
         "representations/noise": {"kind": "placebo", "source": "n.npy", "of": "raw", "description": "noise"},
     }
     card = read_card(write_card(tmp_path, changes))
+    assert cautions_about(card, "TP53", ["MDM2", "RB1"]) == [
+        "distrust this neighbourhood: TP53 is thin",
+        "distrust among the neighbours MDM2 (thin)",
+        "distrust among the neighbours MDM2 (old)",
+    ]
+    assert cautions_about(card, "RB1", ["E2F1"]) == []
     assert (card.title, card.license, card.citation) == ("Toy", "CC0", "none")
     assert (card.description, card.provenance) == ("What.", "How.")
     assert (card.relationships, card.layouts) == ("known", "layouts.parquet")
@@ -228,3 +235,10 @@ def test_files_that_are_not_inside(folder, name, message):
         inside(folder, name)
     assert str(caught.value).isprintable()
     assert os.fspath(folder.parent) not in str(caught.value)
+
+
+@pytest.mark.parametrize("names", ["TP53", [], [1, 2]])
+def test_a_caution_names_perturbations(tmp_path, names):
+    folder = write_card(tmp_path, {"cautions": [{"text": "thin", "perturbations": names}]})
+    with pytest.raises(InputError, match=r"'perturbations' is .*, expected a list of names in quotes"):
+        read_card(folder)

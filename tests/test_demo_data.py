@@ -217,3 +217,15 @@ def test_raw_is_what_was_published(field, screens, context):
     # What was not measured is the gene's mean over the measured lines.
     expected = np.broadcast_to(np.nanmean(published.astype(np.float64), axis=1, keepdims=True), published.shape)
     np.testing.assert_allclose(raw[~measured], expected[~measured], atol=1e-6)
+
+
+def test_cautions_name_the_genes_that_are_mostly_filling(demo, dataset):
+    named = dataset.card.cautions[0].perturbations
+    assert len(named) == 29
+    for context in CONTEXTS:
+        values = pl.read_parquet(demo / "depmap" / f"{context}.parquet")
+        features = values.select(pl.col(pl.Float32)).to_numpy()
+        # A filled entry equals the mean of the measured ones, so a mostly filled profile repeats one value.
+        commonest = [np.unique(line, return_counts=True)[1].max() / len(line) for line in features]
+        filled = {gene for gene, share in zip(values["gene"], commonest, strict=True) if share > 0.5}
+        assert filled == named

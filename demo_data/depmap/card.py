@@ -74,6 +74,12 @@ query = "NDUFV2"
 left = "double-centered"
 right = "autoencoder"
 
+[[cautions]]
+text = "mostly filling: measured in fewer than half of the cell lines"
+perturbations = [
+$caution_names
+]
+
 # Picked by looking: illustrations, not evidence.
 [[examples]]
 query = "NDUFV2"
@@ -179,6 +185,9 @@ def text(tables: dict[str, pl.DataFrame], filled: dict[str, dict[str, Any]], tra
     figures: dict[str, object] = {
         "n_sparse": len(sparse),
         "sparse": fill(", ".join(sparse), 110),
+        "caution_names": fill(
+            " ".join(f'"{gene}",' for gene in sparse), 110, initial_indent="  ", subsequent_indent="  "
+        ),
         "n_genes": f"{first.height:,}",
         "n_nonessential": f"{first['nonessential'].sum():,}",
         "least": f"{min(overlaps):.0%}",
