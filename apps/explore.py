@@ -461,12 +461,8 @@ def place_points(pair, widget):
 @app.cell
 def paint(catalog, comparison, highlighted, pair, titles, view, widget):
     widget.set_titles(*titles)
-    widget.set_categories(
-        charts.side_codes(pair.names, comparison.sides), charts.side_palette(), charts.side_labels()
-    )
-    widget.set_marks(
-        **side_by_side.marks_of(catalog, view, pair, comparison=comparison, highlighted=highlighted)
-    )
+    widget.set_categories(charts.side_codes(pair.names, comparison.sides), charts.side_palette(), charts.side_labels())
+    widget.set_marks(**side_by_side.marks_of(catalog, view, pair, comparison=comparison, highlighted=highlighted))
     # Cells that take longer name this, so that the maps are repainted before they begin.
     painted = True
     return (painted,)
