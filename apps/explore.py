@@ -74,7 +74,7 @@ def cannot_show(view_problem):
 
 
 @app.cell(hide_code=True)
-def answer(agree_sentence, catalog, context_sentence, known_sentence, view):
+def answer(agree_sentence, catalog, context_sentence, known_sentence, only_sentence, view):
     _examples = [
         fill("[{label}]({address})", label=label, address=address)
         for label, address, _ in wording.example_links(catalog, view)
@@ -82,7 +82,7 @@ def answer(agree_sentence, catalog, context_sentence, known_sentence, view):
     mo.md(
         "".join(
             [
-                fill("**{agree}** {known}", agree=agree_sentence, known=known_sentence),
+                fill("**{agree}** {known} {only}", agree=agree_sentence, known=known_sentence, only=only_sentence),
                 fill("<br><small>{context}", context=context_sentence),
                 " Worth a look: " if _examples else "",
                 " · ".join(_examples),
@@ -112,6 +112,24 @@ def caption(list_control, pair, umap_button):
             umap_button if side_by_side.lacks_umap(pair) else "",
         ]
     )
+    return
+
+
+@app.cell(hide_code=True)
+def own_list(comparison, highlighted):
+    mo.vstack(
+        [
+            mo.md("### Your list"),
+            mo.ui.table(
+                side_by_side.selection_table(list(highlighted), comparison),
+                selection=None,
+                page_size=10,
+                show_column_summaries=False,
+                show_data_types=False,
+                format_mapping={"left similarity": "{:.3f}", "right similarity": "{:.3f}"},
+            ),
+        ]
+    ) if highlighted else None
     return
 
 
@@ -179,7 +197,7 @@ def neighbor_table(pair, table, view):
                 [
                     mo.download(
                         side_by_side.table_csv(table, view, pair).encode(),
-                        filename="neighbours.csv",
+                        filename=f"{wording.file_stem(view)}-neighbours.csv",
                         mimetype="text/csv",
                         label="Table as CSV, with the recipes in it",
                     )
@@ -229,8 +247,10 @@ def downloads(comparison, ladder, pair, strip, table, titles, view):
     mo.hstack(
         [
             mo.download(
-                lambda draw=draw, file_format=file_format: charts.figure_bytes(draw(), file_format),
-                filename=f"{name}.{file_format}",
+                lambda draw=draw, file_format=file_format: charts.figure_bytes(
+                    draw(), file_format, heading=wording.figure_heading(view, pair)
+                ),
+                filename=f"{wording.file_stem(view)}-{name}.{file_format}",
                 label=f"{name} as {file_format.upper()}",
             )
             for name, draw in _figures.items()
@@ -261,8 +281,9 @@ def about(catalog, pair, view):
 def plumbing():
     mo.md("""
     ---
-    <small>Below this line is the plumbing: where the data comes from, the controls, and the steps from a view to
-    its answer, each one call into the package.</small>
+    <small>Below this line is the plumbing, each step one call into the package: where the data comes from (*source*), what
+    the link asks for (*start*), the controls (*choices*), their answer (*asked*, *answered*), its sentences, and last the
+    maps (*paint*) and what takes longer. The cells above only show what these make.</small>
     """) if mo.app_meta().mode == "edit" else None
     return
 
@@ -314,7 +335,7 @@ def choices(catalog, first):
     list_control = mo.ui.text_area(
         value=" ".join(first.highlights),
         placeholder="your own list, highlighted in both maps: paste names here",
-        rows=1,
+        rows=2,
         full_width=True,
     )
     get_sides, set_sides = mo.state((first.left, first.right))
@@ -411,6 +432,7 @@ def tabulated(catalog, comparison, painted, view):
 @app.cell
 def sentences(catalog, comparison, linked_view, pair, view):
     agree_sentence, known_sentence = wording.answer_sentences(catalog, view, comparison)
+    only_sentence = wording.difference_sentence(comparison, view)
     context_sentence = wording.context_sentence(catalog, view)
     cautions = cautions_about(catalog.dataset(view.dataset).card, view.query, comparison.sides)
     titles = wording.panel_titles(catalog, view)
@@ -427,6 +449,7 @@ def sentences(catalog, comparison, linked_view, pair, view):
         link_notice,
         link_warning,
         list_notice,
+        only_sentence,
         recipes,
         titles,
     )

@@ -72,7 +72,7 @@ class Recipe:
         """The recipe in one line."""
         return (
             f"{self.representation} ({self.kind}) of {self.context}; {self.filter}; alignment {self.alignment}; "
-            f"{self.aggregate} over rows; recipe {self.fingerprint}"
+            f"{self.aggregate} (rows to guides, where there are any, to perturbations); recipe {self.fingerprint}"
         )
 
 
@@ -100,11 +100,11 @@ class PerturbationMap:
         When names repeat, shapes disagree, or there are fewer than three perturbations.
     """
 
-    names: tuple[str, ...]
-    profiles: npt.NDArray[np.float32]
-    table: pl.DataFrame
+    names: tuple[str, ...] = field(repr=False)
+    profiles: npt.NDArray[np.float32] = field(repr=False)
+    table: pl.DataFrame = field(repr=False)
     recipe: Recipe
-    norms: npt.NDArray[np.float64] = field(init=False)
+    norms: npt.NDArray[np.float64] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.table["perturbation"].to_list() != list(self.names):

@@ -251,7 +251,12 @@ def inside(folder: Path, name: str) -> Path:
         raise InputError(message)
     if not found:
         here = [item.name for item in root.iterdir() if item.name != CARD_FILE]
-        msg = f"the card of {folder.name!r}: {unknown_name('file', name, here)}"
+        hint = (
+            ""
+            if "." in name
+            else f"; a key of an h5ad file is written X, layers/KEY or obsm/KEY: {shown(f'obsm/{name}')}?"
+        )
+        msg = f"the card of {folder.name!r}: {unknown_name('file', name, here)}{hint}"
         raise InputError(msg)
     return path
 

@@ -262,7 +262,9 @@ def static_pair(frame: pl.DataFrame, *, titles: tuple[str, str], captions: tuple
     return alt.hconcat(*panels)
 
 
-def figure_bytes(chart: Any, file_format: Literal["svg", "png"], *, background: str = "white") -> bytes:
+def figure_bytes(
+    chart: Any, file_format: Literal["svg", "png"], *, heading: str = "", background: str = "white"
+) -> bytes:
     """Draw a chart as an SVG or PNG file, offline.
 
     Parameters
@@ -271,6 +273,8 @@ def figure_bytes(chart: Any, file_format: Literal["svg", "png"], *, background: 
         An Altair chart.
     file_format
         ``"svg"`` or ``"png"`` (at twice the screen's resolution).
+    heading
+        What the figure shows and how it was made, written above it.
     background
         Colour behind it.
     """
@@ -278,7 +282,8 @@ def figure_bytes(chart: Any, file_format: Literal["svg", "png"], *, background: 
 
     import vl_convert
 
-    specification = _drawable(chart.to_dict())
+    title = {"title": {"text": heading, "anchor": "start", "fontSize": 12, "offset": 12}} if heading else {}
+    specification = _drawable({**chart.to_dict(), **title})
     # "container" means the page's width; a file has none.
     text = json.dumps({**specification, "background": background}).replace('"width": "container"', '"width": 560')
     if file_format == "svg":

@@ -50,6 +50,9 @@ class RowNames:
         for column in self.columns:
             if column in table.columns and column in self._unique:
                 return _order(table[column].cast(pl.String), self._unique[column], origin)
+        named = self._column_of_names(table, origin)
+        if named is not None:
+            return _order(*named, origin)
         for column, own in self._repeated.items():
             if column in table.columns:
                 _same_order(table[column].cast(pl.String), own, origin)
@@ -64,6 +67,31 @@ class RowNames:
                 return _order(names, own, origin)
         first = next(self._candidates(), None)
         return None if first is None else _order(names, first, origin)
+
+    def _column_of_names(self, table: pl.DataFrame, origin: str) -> tuple[pl.Series, pl.Series] | None:
+        """Find a text column, whatever it is called, that names the rows of the screen.
+
+        A column of names that are not the screen's must not be passed over: taking the rows in their order would
+        scramble the representation without a word.
+        """
+        candidates = list(self._candidates())
+        texts = [
+            table[column].cast(pl.String)
+            for column in table.columns
+            if column not in self.columns and not table.schema[column].is_numeric()
+        ]
+        texts = [names for names in texts if names.n_unique() == len(names) > 1 and not _are_counters(names)]
+        for names in texts:
+            for own in candidates:
+                if set(own) & set(names):
+                    return names, own
+        if texts and candidates:
+            message = (
+                f"{origin!r} has a column {shown(texts[0].name)} of names, and none of them is a row of the screen "
+                f"({listed(candidates[0], limit=3)}): give it the screen's names, or leave it out to use the order"
+            )
+            raise InputError(message)
+        return None
 
     def _candidates(self) -> Iterator[pl.Series]:
         return (names for names in self._unique.values() if not _are_counters(names))

@@ -512,7 +512,6 @@ function paintMarks(maps, panel) {
   };
   const placed = placeLabels(context, maps, panel, query >= 0 ? [query, ...labels] : labels);
   drawLeaders(context, placed, maps.theme);
-  for (const index of highlights) draw("highlight", index);
   for (const index of rings) {
     // Known partners that are no neighbours are many and far: they stay in the background.
     context.globalAlpha = maps.codes[index] ? 1 : 0.55;
@@ -521,6 +520,7 @@ function paintMarks(maps, panel) {
   context.globalAlpha = 1;
   // Where partners crowd, their rings must not hide which neighbours are shared.
   for (const index of labels) if (maps.codes[index] && !maps.selected[index]) drawNeighbour(maps, panel, index);
+  for (const index of highlights) draw("highlight", index);
   if (query >= 0) draw("query", query);
   drawLabels(context, placed, maps.theme);
 }

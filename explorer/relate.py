@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -58,8 +58,8 @@ class Ranking:
     """
 
     query: str
-    names: tuple[str, ...]
-    similarities: npt.NDArray[np.float64]
+    names: tuple[str, ...] = field(repr=False)
+    similarities: npt.NDArray[np.float64] = field(repr=False)
     opposite: bool = False
 
     @property

@@ -287,7 +287,7 @@ def marks_of(
     ordered = tuple(sorted(neighbors, key=lambda name: name not in known))
     return {
         "query": pair.left.position(view.query),
-        "labels": pair.rows_of(ordered),
+        "labels": pair.rows_of(tuple(dict.fromkeys((*ordered, *highlighted)))),
         "rings": pair.rows_of(tuple(sorted(known))),
         "highlights": pair.rows_of(highlighted),
     }

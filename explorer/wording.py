@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
 from urllib.parse import urlencode
 
 import polars as pl
 
 from explorer.catalog import Catalog, shared_knowledge
-from explorer.compare import Comparison, OverlapDistribution, known_counts
+from explorer.compare import ONLY_LEFT, ONLY_RIGHT, Comparison, OverlapDistribution, known_counts
 from explorer.side_by_side import GENE_SET_Q, Pair, Yardstick
 from explorer.view import View
+
+MOST_NAMED = 3
 
 
 def summary_sentence(comparison: Comparison) -> str:
@@ -23,7 +26,7 @@ def summary_sentence(comparison: Comparison) -> str:
     return (
         f"{comparison.query}: {shared:.3g} of {comparison.k} "
         f"{'opposites' if comparison.opposite else 'neighbours'} are the same on both sides "
-        f"(by chance {comparison.k * scores.chance:.2g})."
+        f"(by chance {comparison.k * scores.chance:.2g} of {comparison.k})."
     )
 
 
@@ -48,18 +51,42 @@ def answer_sentences(catalog: Catalog, view: View, comparison: Comparison) -> tu
     )
 
 
+def difference_sentence(comparison: Comparison, view: View) -> str:
+    """Name what only one side finds, and where the other side has it: a near miss is no discovery."""
+    parts = []
+    for side, name, other in (
+        (ONLY_RIGHT, view.right, comparison.left_ranking),
+        (ONLY_LEFT, view.left, comparison.right_ranking),
+    ):
+        names = [found for found, where in comparison.sides.items() if where == side]
+        place = {perturbation: row for row, perturbation in enumerate(other.names)}
+        ranks = other.ranks_of([place[found] for found in names[:MOST_NAMED]])
+        listed = [
+            f"{found} ({'no profile' if math.isnan(rank) else f'{rank:.0f}'})"
+            for found, rank in zip(names, ranks, strict=False)
+        ]
+        more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+        if listed and view.left != view.right:
+            parts.append(f"Only in {name}, with the rank on the other side: {', '.join(listed)}{more}.")
+    return " ".join(parts)
+
+
 def context_sentence(catalog: Catalog, view: View) -> str:
     """State the conditions that all of it hangs on."""
     card = catalog.dataset(view.dataset).card
-    return f"{card.title}. Context {view.context}: {card.contexts[view.context].context.sentence}."
+    notes = catalog.dataset(view.dataset).notes
+    assumed = f" Assumed: {'; '.join(notes)}." if notes else ""
+    return f"{card.title}. Context {view.context}: {card.contexts[view.context].context.sentence}.{assumed}"
 
 
 def agreement_details(comparison: Comparison, distribution: OverlapDistribution) -> str:
     """Give every number of the agreement with its null, its units and its direction."""
     scores = comparison.agreement
     whom = "every perturbation" if distribution.seed is None else f"{len(distribution.queries):,} random perturbations"
+    which = "most opposite" if comparison.opposite else "nearest"
     return (
-        f"Overlap of the {scores.k} nearest: {_defined(scores.overlap)} (chance {scores.chance:.4f}; 1 is equal), "
+        f"Overlap of the {scores.k} {which}: {_defined(scores.overlap)} "
+        f"(chance {scores.chance:.4f}; 1 is equal), "
         f"κ {_defined(scores.kappa)}, "
         f"rank-biased overlap {_defined(scores.rank_biased_overlap)} (p .9; chance "
         f"{scores.rank_biased_chance:.4f}; 0 disjoint, 1 equal), "
@@ -163,6 +190,19 @@ def example_links(catalog: Catalog, view: View) -> list[tuple[str, str, str]]:
         )
         for example in examples
     ]
+
+
+def figure_heading(view: View, pair: Pair) -> str:
+    """Say above an exported figure what it shows and which recipes made it."""
+    return (
+        f"{view.query}, {view.k} most {view.direction} · {view.dataset}, {view.context} · alignment {view.align} · "
+        f"recipes {pair.left.fingerprint}, {pair.right.fingerprint}"
+    )
+
+
+def file_stem(view: View) -> str:
+    """Begin the name of an exported file with what it shows, in letters that every file system takes."""
+    return re.sub(r"[^A-Za-z0-9.]+", "-", f"{view.query}-{view.context}").strip("-.")[:60] or "explorer"
 
 
 def panel_titles(catalog: Catalog, view: View) -> tuple[str, str]:

@@ -409,7 +409,8 @@ def test_fingerprint_does_not_hang_on_names_of_columns():
 def test_recipe_in_one_line():
     recipe = Recipe("d", "skin", "raw", "simple", source="s", rows="r", alignment="tvn")
     assert recipe.sentence == (
-        f"raw (simple) of skin; all rows; alignment tvn; mean over rows; recipe {recipe.fingerprint}"
+        f"raw (simple) of skin; all rows; alignment tvn; "
+        f"mean (rows to guides, where there are any, to perturbations); recipe {recipe.fingerprint}"
     )
 
 

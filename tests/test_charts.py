@@ -231,3 +231,10 @@ def test_titles_do_not_get_into_expressions(title):
 @pytest.mark.parametrize("name", [*PAYLOADS, 'a"b', "a\\", '\\"+alert(1)+"', "a\u2028b", "'"])
 def test_queries_do_not_get_into_expressions(name):
     ElementTree.fromstring(figure_bytes(strip_of([name]), "svg"))
+
+
+def test_a_heading_says_what_a_figure_shows():
+    drawn = figure_bytes(
+        static_pair(frame_of(GENES), titles=("a", "b"), captions=("", "")), "svg", heading="TP53 & <b>"
+    )
+    assert "TP53 &amp; &lt;b&gt;" in drawn.decode()

@@ -121,7 +121,9 @@ def test_text_of_neighbors_says_the_same(run, toy):
     status, out, err = run(*arguments)
     recipe, head, *lines = out.splitlines()
     assert (status, err) == (0, "")
-    assert recipe.endswith(f"alignment center; mean over rows; recipe {found['fingerprint']}")
+    assert recipe.endswith(
+        f"alignment center; mean (rows to guides, where there are any, to perturbations); recipe {found['fingerprint']}"
+    )
     assert head.split() == ["rank", "similarity", "perturbation", "known"]
     for line, neighbor in zip(lines, found["neighbors"], strict=True):
         assert line.split() == [

@@ -65,7 +65,7 @@ def test_demo_answers(demo_view):
     view, comparison = demo_view["view"], demo_view["comparison"]
     assert (view.dataset, view.context, view.query) == ("depmap", "skin", "NDUFV2")
     assert demo_view["agree_sentence"].startswith("NDUFV2: ")
-    assert "(by chance 0.029)" in demo_view["agree_sentence"]
+    assert "(by chance 0.029 of 10)" in demo_view["agree_sentence"]
     assert "by chance" in demo_view["known_sentence"]
     assert demo_view["context_sentence"].startswith("DepMap 25Q2")
     assert len(comparison.left.names) == len(comparison.right.names) == view.k == 10
@@ -165,7 +165,7 @@ def test_single_file_without_a_card(app, tmp_path):
 def test_three_perturbations(app, tmp_path):
     found = shown(app, toys.write_catalog(tmp_path, names=toys.NAMES[:3], guides=False, controls=False))
     assert found["view"].k == 2
-    assert "2 of 2 neighbours are the same on both sides (by chance 2)" in found["agree_sentence"]
+    assert "2 of 2 neighbours are the same on both sides (by chance 2 of 2)" in found["agree_sentence"]
     assert found["table"].height == 2
     assert found["found_yardsticks"][0].mean_overlap == 1
 

@@ -241,7 +241,7 @@ def apart(places: list[tuple[float, float]], *, among: int = 400) -> int:
 
 
 def test_first_view(explore):
-    assert explore.sentence().endswith("on both sides (by chance 0.029).")
+    assert explore.sentence().endswith("on both sides (by chance 0.029 of 10).")
     assert explore.page.get_by_text("Not known is not false.").count() == 1
     assert all(explore.painted(side) > 1000 for side in (0, 1))
     assert "3,465 perturbations, none selected" in explore.page.locator(".status").inner_text()

@@ -36,6 +36,12 @@ def names_of(rows):
         (REPEATED, {"gene": ["a", "b", "a"]}, None),
         (REPEATED, {"row": ["r3", "r1", "r2"]}, None),
         (DOUBLE, {"gene": ["c", "a", "b"]}, [1, 2, 0]),
+        (STORED, {"cell": ["r3", "r1", "r2"]}, [1, 2, 0]),
+        (STORED, {"__index_level_0__": ["r3", "r1", "r2"], "x": [1, 2, 3]}, [1, 2, 0]),
+        (STORED, {"Metadata_cell": ["r3", "r1", "r2"], "gene": ["a", "a", "b"]}, [1, 2, 0]),
+        (UNIQUE, {"name": ["c", "a", "b"]}, [1, 2, 0]),
+        (UNIQUE, {"plate": ["p", "p", "q"]}, None),
+        (REPEATED, {"well": ["w1", "w2", "w3"]}, None),
     ],
 )
 def test_tables(rows, table, order):
@@ -92,3 +98,17 @@ def test_names_that_repeat_still_tell_that_the_order_is_another(rows):
 
 def test_names_that_repeat_leave_the_number_of_rows_to_the_loader():
     assert names_of(REPEATED).order_of_table(pl.DataFrame({"gene": ["b"]}), "other") is None
+
+
+@pytest.mark.parametrize("rows", [UNIQUE, STORED])
+def test_a_column_of_other_names_is_never_passed_over(rows):
+    table = pl.DataFrame({"cell": ["x1", "x2", "x3"]})
+    with pytest.raises(
+        InputError, match="'other' has a column 'cell' of names, and none of them is a row of the screen"
+    ):
+        names_of(rows).order_of_table(table, "other")
+
+
+def test_a_column_that_names_some_rows_says_which_are_missing():
+    with pytest.raises(InputError, match=r"lacks 1 rows \('r3'\) and has 1 rows the screen has not \('r4'\)"):
+        names_of(STORED).order_of_table(pl.DataFrame({"cell": ["r1", "r2", "r4"]}), "other")

@@ -267,8 +267,9 @@ def test_marks(catalog, answer):
     assert marks["query"] == 0
     assert marks["rings"].tolist() == [1, 2]
     assert marks["highlights"].tolist() == [20]
+    assert marks["labels"].tolist()[-1] == 20, "the user's own are named last"
     assert sorted(marks["labels"].tolist()[:2]) == [1, 2], "known neighbours are named first"
-    assert sorted(answer.pair.names_of(marks["labels"])) == sorted(answer.comparison.sides)
+    assert sorted(answer.pair.names_of(marks["labels"])) == sorted((*answer.comparison.sides, "GENE20"))
 
 
 def test_figure_has_a_line_for_each_point_and_side(catalog, answer):

@@ -19,7 +19,9 @@ from explorer.wording import (
     agreement_details,
     answer_sentences,
     context_sentence,
+    difference_sentence,
     example_links,
+    file_stem,
     gene_set_sentence,
     panel_titles,
     picture_caption,
@@ -53,12 +55,14 @@ def fixed_distribution(overlaps: list[float]) -> OverlapDistribution:
 
 def test_summary_has_chance_beside_it():
     comparison, _ = compared(60, k=10)
-    assert summary_sentence(comparison) == "P0000: 10 of 10 neighbours are the same on both sides (by chance 1.7)."
+    assert (
+        summary_sentence(comparison) == "P0000: 10 of 10 neighbours are the same on both sides (by chance 1.7 of 10)."
+    )
 
 
 def test_summary_names_opposites():
     comparison, _ = compared(60, k=5, opposite=True)
-    assert "5 of 5 opposites are the same on both sides (by chance 0.42)" in summary_sentence(comparison)
+    assert "5 of 5 opposites are the same on both sides (by chance 0.42 of 5)" in summary_sentence(comparison)
 
 
 @pytest.mark.parametrize(
@@ -247,3 +251,37 @@ def test_about(tmp_path):
     assert found.pair.right.fingerprint in rows["Right recipe"]
     assert rows["Known: Pairs"] == "CC0 · nobody"
     assert "Provenance" not in rows, "what was not said has no heading"
+
+
+def test_difference_names_what_one_side_finds_with_its_rank_on_the_other():
+    left = map_of(np.eye(6) + 0.1 * np.random.default_rng(0).normal(size=(6, 6)))
+    right = map_of(np.eye(6) + 0.1 * np.random.default_rng(1).normal(size=(6, 6)))
+    query = next(name for name in left.names if len(set(compare_query(left, right, name, k=2).sides.values())) == 3)
+    comparison = compare_query(left, right, query, k=2)
+    only = {side: name for name, side in comparison.sides.items()}
+    ranks = {
+        "only right": comparison.left_ranking.ranks_of([left.position(only["only right"])])[0],
+        "only left": comparison.right_ranking.ranks_of([left.position(only["only left"])])[0],
+    }
+    assert difference_sentence(comparison, VIEW) == (
+        f"Only in latent, with the rank on the other side: {only['only right']} ({ranks['only right']:.0f}). "
+        f"Only in raw, with the rank on the other side: {only['only left']} ({ranks['only left']:.0f})."
+    )
+
+
+def test_no_difference_is_named_between_equal_maps():
+    comparison, _ = compared(60, k=10)
+    assert difference_sentence(comparison, VIEW) == ""
+
+
+@pytest.mark.parametrize(
+    ("query", "stem"),
+    [
+        ("TP53", "TP53-skin"),
+        ("../../etc/passwd", "etc-passwd-skin"),
+        ("<img src=x>", "img-src-x-skin"),
+        ("日本", "skin"),
+    ],
+)
+def test_file_names_begin_with_what_they_show(query, stem):
+    assert file_stem(replace(VIEW, query=query, context="skin")) == stem
