@@ -13,6 +13,35 @@ with app.setup:
     from explorer.text import fill
 
 
+@app.function(hide_code=True)
+def rank_table(frame, view, pair, *, what):
+    """Show perturbations with rank and similarity on both sides, and offer them as CSV with the recipes in it."""
+    return mo.vstack(
+        [
+            mo.ui.table(
+                frame,
+                selection=None,
+                page_size=20,
+                show_column_summaries=False,
+                show_data_types=False,
+                show_download=False,
+                format_mapping={"left similarity": "{:.3f}", "right similarity": "{:.3f}"},
+            ),
+            mo.hstack(
+                [
+                    mo.download(
+                        side_by_side.table_csv(frame, view, pair).encode(),
+                        filename=f"{wording.file_stem(view)}-{what}.csv",
+                        mimetype="text/csv",
+                        label=f"{what} as CSV, with the recipes in it",
+                    )
+                ],
+                justify="start",
+            ),
+        ]
+    )
+
+
 @app.cell(hide_code=True)
 def title():
     mo.md("""
@@ -116,38 +145,20 @@ def caption(list_control, pair, umap_button):
 
 
 @app.cell(hide_code=True)
-def own_list(comparison, highlighted):
-    mo.vstack(
-        [
-            mo.md("### Your list"),
-            mo.ui.table(
-                side_by_side.selection_table(list(highlighted), comparison),
-                selection=None,
-                page_size=10,
-                show_column_summaries=False,
-                show_data_types=False,
-                format_mapping={"left similarity": "{:.3f}", "right similarity": "{:.3f}"},
-            ),
-        ]
-    ) if highlighted else None
+def own_list(comparison, highlighted, pair, view):
+    _found = side_by_side.selection_table(list(highlighted), comparison)
+    mo.vstack([mo.md("### Your list"), rank_table(_found, view, pair, what="list")]) if highlighted else None
     return
 
 
 @app.cell(hide_code=True)
-def brushed(comparison, linked, pair, widget):
+def brushed(comparison, linked, pair, view, widget):
     linked.value
     _names = pair.names_of(widget.selected)
     mo.vstack(
         [
             mo.md(fill("### Selected in the maps: {count}", count=len(_names))),
-            mo.ui.table(
-                side_by_side.selection_table(_names, comparison),
-                selection=None,
-                page_size=10,
-                show_column_summaries=False,
-                show_data_types=False,
-                format_mapping={"left similarity": "{:.3f}", "right similarity": "{:.3f}"},
-            ),
+            rank_table(side_by_side.selection_table(_names, comparison), view, pair, what="selection"),
         ]
     ) if _names else None
     return
@@ -181,31 +192,7 @@ def ladder_and_strip(comparison, distribution, found_yardsticks, table, titles, 
 
 @app.cell(hide_code=True)
 def neighbor_table(pair, table, view):
-    mo.vstack(
-        [
-            mo.md("## All neighbours, to sort and take away"),
-            mo.ui.table(
-                table,
-                selection=None,
-                page_size=20,
-                show_column_summaries=False,
-                show_data_types=False,
-                show_download=False,
-                format_mapping={"left similarity": "{:.3f}", "right similarity": "{:.3f}"},
-            ),
-            mo.hstack(
-                [
-                    mo.download(
-                        side_by_side.table_csv(table, view, pair).encode(),
-                        filename=f"{wording.file_stem(view)}-neighbours.csv",
-                        mimetype="text/csv",
-                        label="Table as CSV, with the recipes in it",
-                    )
-                ],
-                justify="start",
-            ),
-        ]
-    )
+    mo.vstack([mo.md("## All neighbours, to sort and take away"), rank_table(table, view, pair, what="neighbours")])
     return
 
 

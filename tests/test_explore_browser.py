@@ -594,7 +594,7 @@ def downloaded(explore: Explore, label: str, tmp_path) -> bytes:
 
 
 def test_csv(explore, tmp_path):
-    text = downloaded(explore, "Table as CSV", tmp_path)
+    text = downloaded(explore, "neighbours as CSV", tmp_path)
     table = pl.read_csv(text)
     assert table["perturbation"].to_list() == [row[0] for row in explore.rows()]
     left, right = explore.parameters()["recipes"].split(".")
@@ -684,7 +684,7 @@ def test_payloads_stay_text(hostile_server, visit, tmp_path):
         page.get_by_role("button", name="swap").click()
         explore.wait_for_parameter("right", "raw")
         assert b"<img" not in downloaded(explore, "maps as SVG", tmp_path)
-        assert pl.read_csv(downloaded(explore, "Table as CSV", tmp_path)).height > 0
+        assert pl.read_csv(downloaded(explore, "neighbours as CSV", tmp_path)).height > 0
 
 
 def test_hostile_link_over_hostile_data(hostile_server, visit):

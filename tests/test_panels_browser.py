@@ -527,8 +527,8 @@ def test_three_points_one_without_a_position(notebook, browser):
 
 
 def test_many_points_travel_once(notebook, browser):
-    with sized(notebook, 100_000, browser) as maps:
-        assert "100,000 perturbations" in maps.page.locator(".status").inner_text()
+    with sized(notebook, 200_000, browser) as maps:
+        assert "200,000 perturbations" in maps.page.locator(".status").inner_text()
         received, posted = len(maps.visit.received), len(maps.visit.posted)
         maps.press_button("recolour")
         maps.page.locator(".entry").wait_for()
@@ -538,11 +538,11 @@ def test_many_points_travel_once(notebook, browser):
         maps.drag((x - 150, y - 150), (x, y + 150))
         maps.page.wait_for_function("JSON.parse(document.querySelector('#state').textContent).selected.length")
         shown = maps.page.locator(".status").inner_text()
-        count = int(re.search(r"([\d,]+) of 100,000", shown)[1].replace(",", ""))
+        count = int(re.search(r"([\d,]+) of 200,000", shown)[1].replace(",", ""))
         assert count > 20_000
-        # A hundred thousand points are 400 kB; a selection of any size is 12.5 kB, in base64 a third more.
-        assert sum(maps.visit.received[received:]) < 60_000
-        assert sum(maps.visit.posted[posted:]) < 60_000
+        # Two hundred thousand points are 800 kB; a selection of any size is 25 kB, in base64 a third more.
+        assert sum(maps.visit.received[received:]) < 120_000
+        assert sum(maps.visit.posted[posted:]) < 120_000
 
 
 def test_dark_theme_repaints(maps):

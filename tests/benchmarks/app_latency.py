@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from browser import open_page, serve_notebook
 
 if TYPE_CHECKING:
+    from browser import Visit
     from playwright.sync_api import Page
 
 NOTEBOOK = Path(__file__).parents[2] / "apps" / "explore.py"
@@ -99,19 +100,20 @@ def main() -> None:
         folder.mkdir()
         write_dataset(folder, options.perturbations, options.features)
         with serve_notebook(NOTEBOOK, "--data", str(folder)) as address, open_page(address) as visit:
-            rows = measure(visit.page, options.repeats)
+            rows = measure(visit, options.repeats)
     print(f"{options.perturbations:,} perturbations × {options.features} features; milliseconds, median (largest)")
     for what, values in rows.items():
         print(f"{what:40} {statistics.median(values):6.0f} ({max(values):.0f})")
 
 
-def measure(page: Page, repeats: int) -> dict[str, list[float]]:
-    """Time switches, clicks and brushes in turn."""
+def measure(visit: Visit, repeats: int) -> dict[str, list[float]]:
+    """Time switches, clicks and brushes in turn, and count the bytes that a click sends."""
+    page = visit.page
     page.get_by_text("are the same on both sides").wait_for()
     page.get_by_text("What agrees anyway").or_(page.get_by_text("No yardstick")).first.wait_for()
     maps = maps_of(page)
     select = page.locator("select").filter(has=page.locator("option", has_text="three · learned")).last
-    whats = ("switch of a representation", "click to the new answer", "brush to its table")
+    whats = ("switch of a representation", "click to the new answer", "bytes sent by the click", "brush to its table")
     rows: dict[str, list[float]] = {what: [] for what in whats}
     for name in ("three · learned", "two · learned"):
         select.select_option(label=name)
@@ -136,11 +138,13 @@ def measure(page: Page, repeats: int) -> dict[str, list[float]]:
         page.mouse.move(x, y)
         target = page.evaluate(f"() => {maps}.pointed()")
         page.mouse.down()
+        sent = sum(visit.posted)
         started = float(page.evaluate("() => performance.now()"))
         page.mouse.up()
         wanted = f"G{target:06d}:"
         ended = float(page.evaluate(WAIT, [f"document.body.innerText.includes(argument) && {settled}", wanted]))
         rows["click to the new answer"].append(ended - started)
+        rows["bytes sent by the click"].append(sum(visit.posted) - sent)
         page.wait_for_timeout(1_500)
         box = page.evaluate("() => { const r = window.__maps.getBoundingClientRect(); return [r.left, r.top]; }")
         page.mouse.move(box[0] + 150 + 5 * turn, box[1] + 200)
