@@ -5,18 +5,30 @@ from __future__ import annotations
 import hashlib
 import json
 from bisect import bisect_left
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from explorer.align import Alignment, fit_alignment
+from explorer.align import Alignment, check_method, fit_alignment, needs_covariance
+from explorer.engine import Engine, LocalEngine
 from explorer.errors import InputError, listed, unknown_name
-from explorer.moments import Floats, RowLabels, ScreenMoments, collect_moments, describe_excluded
+from explorer.labels import RowLabels, label_rows
+from explorer.medians import group_medians
+from explorer.moments import (
+    Floats,
+    Progress,
+    ScreenMoments,
+    describe_excluded,
+    require_rows,
+    sample_size,
+    with_control_medians,
+)
 from explorer.screen import Kind, Representation, Screen
+from explorer.totals import GuideTotals, unit_totals
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -24,6 +36,9 @@ if TYPE_CHECKING:
 Aggregate = Literal["mean", "median"]
 AGGREGATES: tuple[Aggregate, ...] = get_args(Aggregate)
 FEWEST_PERTURBATIONS = 3
+# Up to this size the table of units is kept and the rows are read once; beyond, they are read twice.
+MOST_UNIT_BYTES = 64 * 2**20
+_DIGEST_ROWS = 2**18
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,12 +211,16 @@ def build_map(
     rows: npt.NDArray[np.bool_] | None = None,
     filter_name: str = "all rows",
     seed: int | None = None,
+    engine: Engine | None = None,
+    progress: Progress | None = None,
 ) -> PerturbationMap:
     """Turn the rows of a screen into a map: the front door.
 
     Rows become guides (mean), guides become perturbations (mean, or median over guides) where guides are
     declared, so that one guide with many cells cannot dominate; otherwise rows become perturbations.
     Controls leave the map unless the roles keep them. Rows with NaN or infinite values are left out and noted.
+    Memory does not grow with the rows but for nine bytes each: where the table of units (perturbation × guide ×
+    batch) would be large, the rows are read twice instead of once.
 
     Parameters
     ----------
@@ -217,6 +236,10 @@ def build_map(
         Rows to use, shape (n_rows,), and what to call that choice in the recipe.
     seed
         Recorded in the recipe when the choice of rows was random.
+    engine
+        Where the passes run; in this process without it (`explorer.cluster` has another one).
+    progress
+        Called with a number of rows after each block that was read.
 
     Returns
     -------
@@ -228,20 +251,18 @@ def build_map(
     InputError
         When a name is unknown, controls are missing, or fewer than three perturbations are left.
     """
-    if aggregate not in AGGREGATES:
-        msg = "aggregate"
-        raise unknown_name(msg, aggregate, AGGREGATES)
+    choice = _Choice(alignment, _checked_aggregate(aggregate), filter_name, seed)
+    check_method(alignment)
+    engine = engine or LocalEngine()
     source = screen.representation(representation)
-    moments = collect_moments(screen, source, rows=rows)
-    return map_from_moments(
-        screen,
-        source,
-        moments,
-        alignment=alignment,
-        aggregate="median" if aggregate == "median" else "mean",
-        filter_name=filter_name,
-        seed=seed,
-    )
+    labels = label_rows(screen, rows=rows, most_sampled=sample_size(source.n_features))
+    if 8 * labels.n_units * source.n_features <= MOST_UNIT_BYTES:
+        moments = engine.moments(source, labels, covariance=needs_covariance(alignment), progress=progress)
+        require_rows(moments, source)
+        return _made_of_moments(screen, source, moments, choice=choice)
+    moments, fitted, totals = _aligned_while_reading(source, labels, alignment, engine=engine, progress=progress)
+    require_rows(moments, source)
+    return _finished(screen, source, moments, choice=choice, fitted=fitted, totals=totals)
 
 
 def map_from_moments(
@@ -256,28 +277,12 @@ def map_from_moments(
 ) -> PerturbationMap:
     """Make a map of moments already collected: another alignment never reads the rows again.
 
-    Only a median over rows (no guide declared) reads them.
+    Only a median over rows (no guide declared) reads them, and a robust alignment reads the controls where the
+    moments were collected without medians.
     """
-    fitted = fit_alignment(moments, alignment)
-    if aggregate == "median" and screen.roles.guide is None:
-        names, profiles = aggregate_rows(representation, moments, fitted)
-    else:
-        names, profiles = _from_units(moments, fitted, aggregate)
-    excluded = describe_excluded(moments, screen.perturbation_labels())
-    recipe = Recipe(
-        dataset=screen.dataset,
-        context=screen.context.name,
-        representation=representation.name,
-        kind=representation.kind,
-        source=representation.source.fingerprint(),
-        rows=_digest_labels(moments.labels),
-        filter=filter_name,
-        alignment=alignment,
-        aggregate=aggregate,
-        seed=seed,
-        notes=tuple(note for note in (excluded, *fitted.notes) if note),
+    return _made_of_moments(
+        screen, representation, moments, choice=_Choice(alignment, _checked_aggregate(aggregate), filter_name, seed)
     )
-    return PerturbationMap(names, profiles.astype(np.float32), _counts(moments, screen.roles.guide), recipe)
 
 
 def aggregate_rows(
@@ -291,26 +296,21 @@ def aggregate_rows(
         Names, sorted, and medians, shape (n_perturbations, n_features).
     """
     labels = moments.labels
-    perturbations = labels.units["perturbation"].to_list()
+    group = np.full(len(labels.unit), -1, dtype=np.int32)
     present = labels.unit >= 0
     present[moments.excluded] = False
-    aligned = np.empty((int(present.sum()), moments.n_features), dtype=np.float32)
-    filled = 0
-    for start, values in representation.chunks():
-        kept = present[start : start + len(values)]
-        batch = labels.batch[start : start + len(values)][kept]
-        aligned[filled : filled + len(batch)] = alignment.apply(values[kept], batch)
-        filled += len(batch)
-    names = sorted(set(perturbations))
-    number = {name: place for place, name in enumerate(names)}
-    group = np.array([number[name] for name in perturbations])[labels.unit[present]]
-    order = np.argsort(group, kind="stable")
-    bounds = np.searchsorted(group[order], np.arange(len(names) + 1))
-    kept_names = [place for place in range(len(names)) if bounds[place] < bounds[place + 1]]
-    medians: Floats = np.stack(
-        [np.median(aligned[order[bounds[place] : bounds[place + 1]]], axis=0) for place in kept_names]
-    ).astype(np.float64)
-    return tuple(names[place] for place in kept_names), medians
+    group[present] = labels.unit_perturbation[labels.unit[present]]
+
+    def aligned() -> Iterator[tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]]:
+        for start, values in representation.chunks():
+            kept = np.flatnonzero(present[start : start + len(values)])
+            rows = start + kept
+            yield group[rows], alignment.apply(values[kept], labels.batch[rows]).astype(np.float32)
+
+    numbers, medians = group_medians(
+        aligned(), np.bincount(group[present], minlength=len(labels.perturbations)), n_features=moments.n_features
+    )
+    return tuple(labels.perturbations[number] for number in numbers.tolist()), medians
 
 
 def replicate_halves(
@@ -365,47 +365,137 @@ def _replicate_unit(screen: Screen, labels: pl.Series) -> tuple[pl.Series, str]:
     return pl.Series(np.arange(len(labels))).cast(pl.String), "rows"
 
 
-def _from_units(moments: ScreenMoments, alignment: Alignment, aggregate: Aggregate) -> tuple[tuple[str, ...], Floats]:
-    """Units (perturbation × guide × batch) to guides, weighted by rows; guides to perturbations, equally."""
-    filled = np.flatnonzero(moments.unit_count)
-    units = moments.labels.units[filled]
-    number = {name: place for place, name in enumerate(moments.labels.batches)}
-    batch = np.array([number[name] for name in units["batch"].to_list()], dtype=np.int64)
-    aligned = alignment.apply(moments.unit_mean[filled], batch)
-    # Units are sorted by perturbation, guide and batch, so each guide is one run of lines.
-    guide_run = _runs(units.select("perturbation", "guide"))
-    count = moments.unit_count[filled].astype(np.float64)
-    weight = np.add.reduceat(count, guide_run)
-    guides = np.add.reduceat(aligned * count[:, None], guide_run, axis=0) / weight[:, None]
-    owners = units["perturbation"].to_numpy()[guide_run]
-    perturbation_run = np.flatnonzero(np.r_[True, owners[1:] != owners[:-1]])
-    names = tuple(str(name) for name in owners[perturbation_run])
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """What the user chose of a recipe."""
+
+    alignment: str
+    aggregate: Aggregate
+    filter_name: str
+    seed: int | None
+
+
+def _checked_aggregate(aggregate: str) -> Aggregate:
+    for known in AGGREGATES:
+        if aggregate == known:
+            return known
+    msg = "aggregate"
+    raise unknown_name(msg, aggregate, AGGREGATES)
+
+
+def _made_of_moments(
+    screen: Screen, representation: Representation, moments: ScreenMoments, *, choice: _Choice
+) -> PerturbationMap:
+    if choice.alignment == "center-scale-robust" and moments.medians is None:
+        moments = with_control_medians(moments, representation)
+    fitted = fit_alignment(moments, choice.alignment)
+    totals = unit_totals(moments, fitted)
+    return _finished(screen, representation, moments, choice=choice, fitted=fitted, totals=totals)
+
+
+def _aligned_while_reading(
+    representation: Representation,
+    labels: RowLabels,
+    alignment: str,
+    *,
+    engine: Engine,
+    progress: Progress | None,
+) -> tuple[ScreenMoments, Alignment, GuideTotals]:
+    """Fit on the controls in a first pass, align and add up block by block in a second: no table of units is kept."""
+    covariance = needs_covariance(alignment)
+    found = engine.moments(representation, labels.only_controls(), covariance=covariance, progress=progress)
+    # Which batches need controls is known from the labels.
+    found = replace(found, labels=labels, unit=np.flatnonzero(_count_units(labels)))
+    if alignment == "center-scale-robust":
+        found = with_control_medians(found, representation)
+    fitted = fit_alignment(found, alignment)
+    totals = engine.totals(representation, labels, fitted, progress=progress)
+    unit = np.flatnonzero(totals.unit_count)
+    excluded = np.union1d(found.excluded, totals.excluded)
+    return replace(found, unit=unit, unit_count=totals.unit_count[unit], excluded=excluded), fitted, totals
+
+
+def _count_units(labels: RowLabels) -> npt.NDArray[np.intp]:
+    return np.bincount(labels.unit[labels.unit >= 0], minlength=labels.n_units)
+
+
+def _finished(
+    screen: Screen,
+    representation: Representation,
+    moments: ScreenMoments,
+    *,
+    choice: _Choice,
+    fitted: Alignment,
+    totals: GuideTotals,
+) -> PerturbationMap:
+    if choice.aggregate == "median" and screen.roles.guide is None:
+        names, profiles = aggregate_rows(representation, moments, fitted)
+    else:
+        names, profiles = _perturbations(totals, choice.aggregate)
+    excluded = describe_excluded(moments, screen)
+    recipe = Recipe(
+        dataset=screen.dataset,
+        context=screen.context.name,
+        representation=representation.name,
+        kind=representation.kind,
+        source=representation.source.fingerprint(),
+        rows=_digest_labels(moments.labels),
+        filter=choice.filter_name,
+        alignment=choice.alignment,
+        aggregate=choice.aggregate,
+        seed=choice.seed,
+        notes=tuple(note for note in (excluded, *fitted.notes) if note),
+    )
+    table = _counts(moments, declared=screen.roles.guide is not None)
+    return PerturbationMap(names, profiles.astype(np.float32), table, recipe)
+
+
+def _perturbations(totals: GuideTotals, aggregate: Aggregate) -> tuple[tuple[str, ...], Floats]:
+    """Guides to perturbations, equally weighted; names sorted."""
+    filled, guides = totals.guide_means()
+    owner = totals.labels.guide_perturbation[filled]
+    run = np.flatnonzero(np.r_[True, owner[1:] != owner[:-1]])
+    names = tuple(totals.labels.perturbations[number] for number in owner[run].tolist())
     if aggregate == "median":
-        return names, np.stack([np.median(part, axis=0) for part in np.split(guides, perturbation_run[1:])])
-    n_guides = np.diff(np.r_[perturbation_run, len(guides)])
-    return names, np.add.reduceat(guides, perturbation_run, axis=0) / n_guides[:, None]
+        return names, np.stack([np.median(part, axis=0) for part in np.split(guides, run[1:])])
+    n_guides = np.diff(np.r_[run, len(guides)])
+    return names, np.add.reduceat(guides, run, axis=0) / n_guides[:, None]
 
 
-def _runs(table: pl.DataFrame) -> npt.NDArray[np.intp]:
-    """First line of each run of equal lines."""
-    number = table.with_columns(pl.struct(table.columns).rle_id().alias("run"))["run"].to_numpy()
-    return np.flatnonzero(np.r_[True, number[1:] != number[:-1]])
-
-
-def _counts(moments: ScreenMoments, guide: str | None) -> pl.DataFrame:
-    filled = moments.labels.units.with_columns(pl.Series("n_rows", moments.unit_count)).filter(pl.col("n_rows") > 0)
-    n_guides = pl.col("guide").n_unique() if guide else pl.lit(None, dtype=pl.UInt32)
-    return (
-        filled.group_by("perturbation")
-        .agg(pl.col("n_rows").sum(), n_guides.alias("n_guides"), pl.col("batch").n_unique().alias("n_batches"))
-        .sort("perturbation")
+def _counts(moments: ScreenMoments, *, declared: bool) -> pl.DataFrame:
+    """Count rows, guides and batches of every perturbation; guides are null where none is declared."""
+    labels, unit = moments.labels, moments.unit
+    guide, owner = labels.unit_guide[unit], labels.unit_perturbation[unit]
+    n = len(labels.perturbations)
+    rows = np.bincount(owner, weights=moments.unit_count, minlength=n).astype(np.int64)
+    guides = np.bincount(labels.guide_perturbation[np.unique(guide)], minlength=n)
+    pair = np.unique(owner.astype(np.int64) * len(labels.batches) + labels.unit_batch[unit])
+    batches = np.bincount(pair // len(labels.batches), minlength=n)
+    met = np.flatnonzero(rows)
+    return pl.DataFrame(
+        {
+            "perturbation": pl.Series([labels.perturbations[number] for number in met.tolist()], dtype=pl.String),
+            "n_rows": rows[met],
+            "n_guides": pl.Series(guides[met] if declared else [None] * len(met), dtype=pl.UInt32),
+            "n_batches": pl.Series(batches[met], dtype=pl.UInt32),
+        }
     )
 
 
 def _digest_labels(labels: RowLabels) -> str:
+    """Digest the names of all units and which row belongs to which, a stretch at a time."""
     digest = hashlib.sha256()
-    for column in labels.units.columns:
-        digest.update("\x1f".join(str(value) for value in labels.units[column].to_list()).encode())
-    for array in (labels.unit, labels.batch, labels.control.astype(np.int64)):
-        digest.update(np.ascontiguousarray(array, dtype="<i8").data)
+    names: tuple[tuple[tuple[str | None, ...], npt.NDArray[np.int32]], ...] = (
+        (labels.perturbations, labels.unit_perturbation),
+        (labels.guides, labels.unit_guide),
+        (labels.batches, labels.unit_batch),
+    )
+    for of, codes in names:
+        text = [str(name) for name in of]
+        for start in range(0, len(codes), _DIGEST_ROWS):
+            joined = "\x1f".join(text[code] for code in codes[start : start + _DIGEST_ROWS].tolist())
+            digest.update((f"\x1f{joined}" if start else joined).encode())
+    for array in (labels.unit, labels.batch, labels.control):
+        for start in range(0, len(array), _DIGEST_ROWS):
+            digest.update(np.ascontiguousarray(array[start : start + _DIGEST_ROWS], dtype="<i8").data)
     return digest.hexdigest()

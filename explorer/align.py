@@ -10,15 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 from explorer.errors import InputError, listed, unknown_name
-from explorer.moments import Floats, ScreenMoments
+from explorer.moments import ControlMoments, ControlPart, Floats, ScreenMoments
 
-Method = Literal["none", "center", "center-scale", "tvn", "sphere"]
+Method = Literal["none", "center", "center-scale", "center-scale-robust", "tvn", "sphere"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
 EXPLANATIONS: dict[Method, str] = {
     "none": "profiles as they are",
     "center": "minus the mean of the controls of the batch",
     "center-scale": "minus the mean and divided by the standard deviation of the controls of the batch",
+    "center-scale-robust": "minus the median and divided by 1.4826 times the median absolute deviation of the controls "
+    "of the batch",
     "tvn": "typical variation normalisation: directions in which controls vary count less; batches matched by CORAL",
     "sphere": "sphering: controls have the identity as covariance afterwards",
 }
@@ -27,6 +29,8 @@ EXPLANATIONS: dict[Method, str] = {
 CORAL_RIDGE = 0.5
 # Directions below this share of the largest control variance are numerically null: dropped, never divided by.
 NULL_VARIANCE = 1e-10
+# The median absolute deviation of a normal variable times this is its standard deviation.
+MAD_TO_SD = 1.4826
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,7 +55,7 @@ class Alignment:
     matrix: Floats | None = None
     notes: tuple[str, ...] = ()
 
-    def apply(self, values: npt.NDArray[np.floating], batch: npt.NDArray[np.int64]) -> Floats:
+    def apply(self, values: npt.NDArray[np.floating], batch: npt.NDArray[np.integer]) -> Floats:
         """Align rows.
 
         Parameters
@@ -75,7 +79,7 @@ class Alignment:
         return aligned
 
 
-def fit_alignment(moments: ScreenMoments, method: str = "none") -> Alignment:
+def fit_alignment(moments: ScreenMoments, method: str = "none", *, controls: ControlPart = "all") -> Alignment:
     """Fit an alignment on the controls, from moments alone.
 
     Parameters
@@ -84,6 +88,8 @@ def fit_alignment(moments: ScreenMoments, method: str = "none") -> Alignment:
         Of the rows to be aligned.
     method
         One of `METHODS`.
+    controls
+        Which controls fit it: all of them, or the half that is not held out where activity is judged.
 
     Returns
     -------
@@ -101,64 +107,92 @@ def fit_alignment(moments: ScreenMoments, method: str = "none") -> Alignment:
     Sphering: Kessy et al. 2018, doi:10.1080/00031305.2016.1277159.
     Shrinkage: Ledoit and Wolf 2004, doi:10.1016/S0047-259X(03)00096-4.
     """
-    if method not in _FITS:
-        msg = "alignment"
-        raise unknown_name(msg, method, METHODS)
+    check_method(method)
+    part = moments.controls(controls)
     if method != "none":
-        _require_controls(moments, least=1 if method == "center" else 2)
-    if method in ("tvn", "sphere") and not moments.has_covariance:
+        _require_controls(moments, part, least=1 if method == "center" else 2)
+    if needs_covariance(method) and not part.has_covariance:
         message = (
             f"{method} needs a covariance of {moments.n_features:,} features in every batch: "
             "reduce them first, with PCA"
         )
         raise InputError(message)
-    return _FITS[method](moments)
+    return _FITS[method](part)
 
 
-def _require_controls(moments: ScreenMoments, *, least: int) -> None:
-    if not moments.control_count.any():
+def check_method(method: str) -> None:
+    """Check the name of an alignment.
+
+    Raises
+    ------
+    InputError
+        When there is none of that name; the nearest is given.
+    """
+    if method not in _FITS:
+        msg = "alignment"
+        raise unknown_name(msg, method, METHODS)
+
+
+def needs_covariance(method: str) -> bool:
+    """Whether an alignment needs full covariances of the controls."""
+    return method in ("tvn", "sphere")
+
+
+def _require_controls(moments: ScreenMoments, controls: ControlMoments, *, least: int) -> None:
+    if not controls.count.any():
         message = "no controls to align on: name them with control under [roles], or use alignment 'none'"
         raise InputError(message)
-    used = np.unique(moments.labels.batch[moments.labels.unit >= 0])
-    short = [number for number in used.tolist() if moments.control_count[number] < least]
+    short = [number for number in np.unique(moments.unit_batch).tolist() if controls.count[number] < least]
     if short:
         names = listed(moments.labels.batches[number] for number in short)
-        count = int(moments.control_count[short[0]])
+        count = int(controls.count[short[0]])
         message = (
             f"batch {names} has {count} controls, expected at least {least}: add controls, or use alignment 'none'"
         )
         raise InputError(message)
 
 
-def _none(moments: ScreenMoments) -> Alignment:
-    shape = moments.control_mean.shape
+def _none(controls: ControlMoments) -> Alignment:
+    shape = controls.mean.shape
     return Alignment("none", np.zeros(shape), np.ones(shape))
 
 
-def _center(moments: ScreenMoments) -> Alignment:
-    return Alignment("center", moments.control_mean, np.ones(moments.control_mean.shape))
+def _center(controls: ControlMoments) -> Alignment:
+    return Alignment("center", controls.mean, np.ones(controls.mean.shape))
 
 
-def _center_scale(moments: ScreenMoments) -> Alignment:
-    return Alignment("center-scale", moments.control_mean, 1.0 / _control_sd(moments))
+def _center_scale(controls: ControlMoments) -> Alignment:
+    return Alignment("center-scale", controls.mean, 1.0 / _control_sd(controls))
 
 
-def _control_sd(moments: ScreenMoments) -> Floats:
+def _center_scale_robust(controls: ControlMoments) -> Alignment:
+    if controls.medians is None:
+        message = "robust alignment needs medians of the controls: collect the moments with medians=True"
+        raise InputError(message)
+    median, deviation = controls.medians
+    sd = MAD_TO_SD * deviation
+    return Alignment("center-scale-robust", median, 1.0 / np.where(_varies(sd, median), sd, 1.0))
+
+
+def _control_sd(controls: ControlMoments) -> Floats:
     """Take the standard deviation of the controls of each batch, ddof = 0; 1 where they do not vary."""
-    scatter = moments.control_scatter
-    squares = np.diagonal(scatter, axis1=1, axis2=2) if moments.has_covariance else scatter
-    sd = np.sqrt(squares / np.maximum(moments.control_count, 1)[:, None])
+    scatter = controls.scatter
+    squares = np.diagonal(scatter, axis1=1, axis2=2) if controls.has_covariance else scatter
+    sd = np.sqrt(squares / np.maximum(controls.count, 1)[:, None])
+    return np.where(_varies(sd, controls.mean), sd, 1.0)
+
+
+def _varies(sd: Floats, middle: Floats) -> npt.NDArray[np.bool_]:
     # Rounding leaves a constant feature a deviation of the size of its last digit, which is no variation.
-    constant = sd <= 1e-7 * np.maximum(np.abs(moments.control_mean), 1e-30)
-    return np.where(constant, 1.0, sd)
+    return sd > 1e-7 * np.maximum(np.abs(middle), 1e-30)
 
 
-def _tvn(moments: ScreenMoments) -> Alignment:
-    count = moments.control_count
-    scale = 1.0 / _control_sd(moments)
+def _tvn(controls: ControlMoments) -> Alignment:
+    count = controls.count
+    scale = 1.0 / _control_sd(controls)
     # Scatter of the controls after centre-scaling each batch; every batch's mean is zero by then.
-    scatter = moments.control_scatter * scale[:, :, None] * scale[:, None, :]
-    pooled, notes = _covariance(scatter, moments, scale=scale)
+    scatter = controls.scatter * scale[:, :, None] * scale[:, None, :]
+    pooled, notes = _covariance(scatter, controls, scale=scale)
     variances, directions = np.linalg.eigh(pooled)
     whiten = directions * _inverse_roots(variances)
     notes = (*notes, *_dropped(variances))
@@ -167,21 +201,21 @@ def _tvn(moments: ScreenMoments) -> Alignment:
         own = whiten.T @ scatter[number] @ whiten / max(int(count[number]), 1)
         values, vectors = np.linalg.eigh(own + CORAL_RIDGE * np.eye(len(own)))
         matrices[number] = whiten @ (vectors / np.sqrt(values)) @ vectors.T
-    return Alignment("tvn", moments.control_mean, scale, matrices, notes)
+    return Alignment("tvn", controls.mean, scale, matrices, notes)
 
 
-def _sphere(moments: ScreenMoments) -> Alignment:
-    pooled, notes = _covariance(moments.control_scatter, moments, scale=None)
-    n_rows = int(moments.control_count.sum())
+def _sphere(controls: ControlMoments) -> Alignment:
+    pooled, notes = _covariance(controls.scatter, controls, scale=None)
+    n_rows = int(controls.count.sum())
     # The unbiased covariance of the fitted controls becomes the identity: ddof = 1 about the batch means.
     if not notes:
         pooled = pooled * n_rows / max(n_rows - 1, 1)
     variances, directions = np.linalg.eigh(pooled)
     matrix = (directions * _inverse_roots(variances)) @ directions.T
     notes = (*notes, *_dropped(variances))
-    shape = moments.control_mean.shape
+    shape = controls.mean.shape
     matrices = np.broadcast_to(matrix, (shape[0], *matrix.shape))
-    return Alignment("sphere", moments.control_mean, np.ones(shape), matrices, notes)
+    return Alignment("sphere", controls.mean, np.ones(shape), matrices, notes)
 
 
 def _inverse_roots(variances: Floats) -> Floats:
@@ -196,14 +230,14 @@ def _dropped(variances: Floats) -> tuple[str, ...]:
     return (f"{count:,} of {len(variances):,} directions dropped: controls do not vary in them",)
 
 
-def _covariance(scatter: Floats, moments: ScreenMoments, *, scale: Floats | None) -> tuple[Floats, tuple[str, ...]]:
+def _covariance(scatter: Floats, controls: ControlMoments, *, scale: Floats | None) -> tuple[Floats, tuple[str, ...]]:
     """Pool the within-batch covariance (ddof = 0), shrunk where there are fewer than two controls a feature."""
-    n_rows, n_features = int(moments.control_count.sum()), moments.n_features
+    n_rows, n_features = int(controls.count.sum()), scatter.shape[-1]
     pooled = scatter.sum(axis=0) / n_rows
-    if n_rows >= 2 * n_features or moments.control_rows is None:
+    if n_rows >= 2 * n_features or controls.rows is None:
         return pooled, ()
-    rows, batch = moments.control_rows
-    centred = rows - moments.control_mean[batch]
+    rows, batch = controls.rows
+    centred = rows - controls.mean[batch]
     if scale is not None:
         centred = centred * scale[batch]
     shrinkage = ledoit_wolf_shrinkage(centred)
@@ -238,10 +272,11 @@ def ledoit_wolf_shrinkage(centred: Floats) -> float:
     return float(min(max(error, 0.0), spread) / spread)
 
 
-_FITS: dict[str, Callable[[ScreenMoments], Alignment]] = {
+_FITS: dict[str, Callable[[ControlMoments], Alignment]] = {
     "none": _none,
     "center": _center,
     "center-scale": _center_scale,
+    "center-scale-robust": _center_scale_robust,
     "tvn": _tvn,
     "sphere": _sphere,
 }

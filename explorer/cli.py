@@ -136,7 +136,6 @@ def _report(dataset: Dataset) -> dict[str, Any]:
     contexts = []
     for name in dataset.contexts:
         screen = load_screen(dataset, name)
-        labels = screen.perturbation_labels()
         representations = []
         for representation in screen.representations.values():
             moments = collect_moments(screen, representation)
@@ -146,7 +145,7 @@ def _report(dataset: Dataset) -> dict[str, Any]:
                     "kind": representation.kind,
                     "rows": representation.n_rows,
                     "features": representation.n_features,
-                    "excluded": describe_excluded(moments, labels),
+                    "excluded": describe_excluded(moments, screen),
                 }
             )
         contexts.append(
@@ -154,7 +153,7 @@ def _report(dataset: Dataset) -> dict[str, Any]:
                 "name": name,
                 "conditions": screen.context.sentence,
                 "rows": screen.rows.height,
-                "perturbations": len(set(labels)),
+                "perturbations": screen.rows[screen.roles.perturbation].n_unique(),
                 "controls": int(screen.is_control().sum()),
                 "representations": representations,
             }

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from explorer.errors import InputError, listed, unknown_name
+from explorer.numbering import number_names
 from explorer.sources import ArraySource
 
 if TYPE_CHECKING:
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
 Kind = Literal["simple", "learned", "placebo"]
 KINDS: tuple[Kind, ...] = ("simple", "learned", "placebo")
 
-# Large enough that the matrix product dominates, small enough that a pass stays in tens of megabytes.
-BYTES_PER_CHUNK = 32 * 2**20
+# Large enough that starting a block costs nothing beside reading it, small enough to stay near the processor's cache
+# and below the size from which every new block would be paid for page by page.
+BYTES_PER_CHUNK = 8 * 2**20
 
 
 class RowSource(Protocol):
@@ -35,6 +37,33 @@ class RowSource(Protocol):
 
     def fingerprint(self) -> str:
         """Digest of the content; equal content gives equal digests on every machine."""
+
+
+class RowTable(Protocol):
+    """A table of one line a row whose columns may still be in a file; a polars data frame is one."""
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns."""
+
+    @property
+    def schema(self) -> Mapping[str, Any]:
+        """Type of each column."""
+
+    @property
+    def height(self) -> int:
+        """Number of rows."""
+
+    def __getitem__(self, name: str, /) -> pl.Series:
+        """Read one column."""
+
+
+@runtime_checkable
+class BlockSource(Protocol):
+    """A source that reads many ranges in order better than one at a time: it opens its file once."""
+
+    def blocks(self, start: int, stop: int, step: int) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+        """Read rows `start` to `stop`, `step` at a time; yields the first row's number and the rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +96,31 @@ class Roles:
     guide: str | None = None
     group: tuple[str, ...] = ()
     replicates: bool = False
+
+    def named(self) -> list[tuple[str, str]]:
+        """Pair every role that has a column with that column."""
+        single = {
+            "perturbation": self.perturbation,
+            "control": self.control_column,
+            "batch": self.batch,
+            "guide": self.guide,
+        }
+        roles = [(role, column) for role, column in single.items() if column is not None]
+        return roles + [("group", column) for column in self.group]
+
+
+def check_roles(roles: Roles, columns: Sequence[str]) -> None:
+    """Check that every column that a role names is there.
+
+    Raises
+    ------
+    InputError
+        When one is not; the message names the nearest.
+    """
+    for role, column in roles.named():
+        if column not in columns:
+            msg = f"{role} column"
+            raise unknown_name(msg, column, columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,22 +177,30 @@ class Representation:
         """Number of features."""
         return self.source.shape[1]
 
-    def chunks(self, n_rows: int | None = None) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+    def chunks(
+        self, n_rows: int | None = None, *, start: int = 0, stop: int | None = None
+    ) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
         """Read the rows in order, a block at a time: the only way to the rows.
 
         Parameters
         ----------
         n_rows
-            Rows in a block; by default as many as fit in 32 MiB.
+            Rows in a block; by default as many as fit in 8 MiB.
+        start, stop
+            First row, and the row before which to end; all rows without them.
 
         Yields
         ------
         tuple
             Index of the block's first row, and the block, float32, shape (≤ n_rows, n_features).
         """
+        end = self.n_rows if stop is None else min(stop, self.n_rows)
         step = n_rows or max(1, BYTES_PER_CHUNK // (4 * max(1, self.n_features)))
-        for start in range(0, self.n_rows, step):
-            yield start, self.source.read(start, min(start + step, self.n_rows))
+        if isinstance(self.source, BlockSource):
+            yield from self.source.blocks(start, end, step)
+            return
+        for first in range(start, end, step):
+            yield first, self.source.read(first, min(first + step, end))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -171,17 +233,7 @@ class Screen:
     representations: Mapping[str, Representation] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        roles, columns = self.roles, self.rows.columns
-        named = {
-            "perturbation": roles.perturbation,
-            "control": roles.control_column,
-            "batch": roles.batch,
-            "guide": roles.guide,
-        }
-        for role, column in [*named.items(), *(("group", column) for column in roles.group)]:
-            if column is not None and column not in columns:
-                msg = f"{role} column"
-                raise unknown_name(msg, column, columns)
+        check_roles(self.roles, self.rows.columns)
         for representation in self.representations.values():
             if representation.n_rows != self.rows.height:
                 message = (
@@ -195,7 +247,9 @@ class Screen:
 
     def _check_perturbations(self) -> None:
         labels = self.rows[self.roles.perturbation]
-        blank = int(labels.is_null().sum()) + int((labels.cast(pl.String).str.strip_chars() == "").sum())
+        names = labels.value_counts(name="count")
+        is_blank = pl.col(labels.name).cast(pl.String).str.strip_chars().fill_null("") == ""
+        blank = int(names.filter(is_blank)["count"].sum())
         if blank:
             message = (
                 f"{blank:,} rows have no perturbation in column {self.roles.perturbation!r}: "
@@ -223,11 +277,11 @@ class Screen:
             flags = self.rows[roles.control_column]
             if flags.dtype != pl.Boolean:
                 message = (
-                    f"control column {roles.control_column!r} holds {flags.dtype}, expected true and false: "
+                    f"control column {roles.control_column!r} holds {flags.dtype.base_type().__name__}, expected true and false: "
                     "name a column of booleans, or give the label of the controls instead"
                 )
                 raise InputError(message)
-        present = set(self.perturbation_labels()) if roles.control else set()
+        present = set(self.rows[roles.perturbation].unique().cast(pl.String).to_list()) if roles.control else set()
         for label in roles.control:
             if label not in present:
                 msg = "control label"
@@ -241,8 +295,10 @@ class Screen:
         """Whether each row is a control, shape (n_rows,)."""
         if self.roles.control_column is not None:
             return self.rows[self.roles.control_column].fill_null(value=False).to_numpy().astype(bool)
-        labels = self.rows[self.roles.perturbation].cast(pl.String)
-        return labels.is_in(list(self.roles.control)).to_numpy().astype(bool)
+        if not self.roles.control:
+            return np.zeros(self.rows.height, dtype=bool)
+        numbers, names = number_names(self.rows[self.roles.perturbation])
+        return np.array([name in self.roles.control for name in names], dtype=bool)[numbers]
 
     def representation(self, name: str) -> Representation:
         """Look a representation up by name.

@@ -10,7 +10,7 @@ import polars as pl
 from explorer.aggregate import PerturbationMap, Recipe
 from explorer.screen import Representation, Screen
 
-ALIGNED = ("center", "center-scale", "tvn", "sphere")
+ALIGNED = ("center", "center-scale", "center-scale-robust", "tvn", "sphere")
 CONTROL = "ctrl"
 
 
@@ -157,12 +157,14 @@ class RaggedRepresentation(Representation):
 
     lengths: tuple[int, ...] = (1,)
 
-    def chunks(self, n_rows: int | None = None) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
-        start, turn = 0, 0
-        while start < self.n_rows:
-            stop = min(start + self.lengths[turn % len(self.lengths)], self.n_rows)
-            yield start, self.source.read(start, stop)
-            start, turn = stop, turn + 1
+    def chunks(
+        self, n_rows: int | None = None, *, start: int = 0, stop: int | None = None
+    ) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+        end, turn = self.n_rows if stop is None else stop, 0
+        while start < end:
+            until = min(start + self.lengths[turn % len(self.lengths)], end)
+            yield start, self.source.read(start, until)
+            start, turn = until, turn + 1
 
 
 def ragged(representation: Representation, lengths: tuple[int, ...]) -> RaggedRepresentation:

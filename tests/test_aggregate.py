@@ -44,7 +44,7 @@ def aggregate_in_a_loop(rows: Rows, aligned: np.ndarray, aggregate: str) -> dict
 
 def aligned_rows(rows: Rows, method: str) -> np.ndarray:
     screen = rows.screen
-    moments = collect_moments(screen, screen.representation("raw"))
+    moments = collect_moments(screen, screen.representation("raw"), medians=True)
     return fit_alignment(moments, method).apply(rows.values, moments.labels.batch)
 
 
@@ -102,7 +102,7 @@ def test_another_alignment_does_not_read_the_rows_again():
     rows = batched_rows()
     source = CountingSource(rows.values)
     screen, representation = rows.screen, Representation("raw", "simple", source)
-    moments = collect_moments(screen, representation)
+    moments = collect_moments(screen, representation, medians=True)
     source.reads.clear()
     for method in METHODS:
         for aggregate in AGGREGATES:
@@ -122,6 +122,47 @@ def test_medians_of_rows_read_them_once_more(monkeypatch):
     expected = aggregate_in_a_loop(rows, aligned_rows(rows, "tvn"), "median")
     assert names == tuple(expected)
     np.testing.assert_allclose(medians, list(expected.values()), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("aggregate", AGGREGATES)
+@pytest.mark.parametrize("guides", [True, False])
+@pytest.mark.parametrize("method", METHODS)
+def test_two_passes_without_a_table_of_units_make_the_same_map(method, guides, aggregate, monkeypatch):
+    rows = batched_rows(guides=guides, seed=4)
+    rows.values[[5, 70], 1] = np.nan
+    expected = build_map(rows.screen, "raw", alignment=method, aggregate=aggregate)
+    monkeypatch.setattr("explorer.screen.BYTES_PER_CHUNK", 4 * rows.values.shape[1] * 11)
+    monkeypatch.setattr("explorer.aggregate.MOST_UNIT_BYTES", 0)
+    found = build_map(rows.screen, "raw", alignment=method, aggregate=aggregate)
+    assert found.recipe == expected.recipe
+    assert found.table.equals(expected.table)
+    np.testing.assert_allclose(found.profiles, expected.profiles, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("stretch_bytes", [2**26, 4 * 6 * 20, 4 * 6 * 7, 4])
+def test_medians_of_rows_do_not_depend_on_the_memory_they_may_use(stretch_bytes, monkeypatch):
+    rows = batched_rows(guides=False, seed=6)
+    expected = aggregate_in_a_loop(rows, aligned_rows(rows, "center-scale"), "median")
+    monkeypatch.setattr("explorer.medians.STRETCH_BYTES", stretch_bytes)
+    monkeypatch.setattr("explorer.screen.BYTES_PER_CHUNK", 4 * rows.values.shape[1] * 11)
+    found = build_map(rows.screen, "raw", alignment="center-scale", aggregate="median")
+    np.testing.assert_allclose(found.profiles, list(expected.values()), rtol=1e-5, atol=1e-5)
+
+
+def test_medians_that_find_no_room_say_so(monkeypatch):
+    class Full:
+        def __init__(self, *_, **__): ...
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_): ...
+        def seek(self, _): ...
+        def write(self, _):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.SpooledTemporaryFile", Full)
+    with pytest.raises(InputError, match=r"No space left on device.*name another folder with TMPDIR"):
+        build_map(batched_rows(guides=False).screen, "raw", aggregate="median")
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

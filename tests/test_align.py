@@ -27,6 +27,17 @@ def center_rows(values, batch, control, *, scale):
     return aligned
 
 
+def robust_rows(values, batch, control):
+    """D1, robust: median and 1.4826 MAD of the controls of the batch, 1 where it is 0."""
+    aligned = np.empty(values.shape)
+    for row, (value, name) in enumerate(zip(values, batch, strict=True)):
+        controls = np.array([values[i] for i in range(len(values)) if batch[i] == name and control[i]])
+        median = np.median(controls, axis=0)
+        sd = 1.4826 * np.median(np.abs(controls - median), axis=0)
+        aligned[row] = (value - median) / np.where(sd == 0, 1, sd)
+    return aligned
+
+
 def tvn_rows(values, batch, control):
     """D2, row by row: per-batch D1, PCA on all controls, unit control variance, CORAL per batch."""
     scaled = center_rows(values, batch, control, scale=True)
@@ -59,14 +70,14 @@ def align_rows(rows: Rows, method: str) -> np.ndarray:
         return values
     if method in ("center", "center-scale"):
         return center_rows(values, batch, rows.control, scale=method == "center-scale")
-    return {"tvn": tvn_rows, "sphere": sphere_rows}[method](values, batch, rows.control)
+    return {"center-scale-robust": robust_rows, "tvn": tvn_rows, "sphere": sphere_rows}[method](values, batch, rows.control)
 
 
 def fitted_rows(rows: Rows, method: str, *, lengths: tuple[int, ...] | None = None):
     """What the package makes of every row, with the moments streamed in blocks."""
     screen = rows.screen
     source = screen.representation("raw")
-    moments = collect_moments(screen, source if lengths is None else ragged(source, lengths))
+    moments = collect_moments(screen, source if lengths is None else ragged(source, lengths), medians=True)
     alignment = fit_alignment(moments, method)
     return alignment.apply(rows.values, moments.labels.batch), alignment
 
@@ -81,7 +92,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("method", ["none", "center", "center-scale", "sphere"])
+@pytest.mark.parametrize("method", ["none", "center", "center-scale", "center-scale-robust", "sphere"])
 def test_alignment_is_that_of_a_loop(method, case):
     rows = batched_rows(**CASES[case])
     found, _ = fitted_rows(rows, method, lengths=(11, 3, 40))
@@ -118,7 +129,7 @@ def test_without_alignment_nothing_changes():
 
 
 @settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 500), method=st.sampled_from(ALIGNED))
+@given(seed=st.integers(0, 500), method=st.sampled_from([name for name in ALIGNED if "robust" not in name]))
 def test_control_means_of_all_batches_meet_at_zero(seed, method):
     rows = batched_rows(seed=seed, n_perturbations=3, n_rows=2)
     batch = np.array(rows.batch)
@@ -238,7 +249,7 @@ def test_controls_are_required(method):
 
 @pytest.mark.parametrize(
     ("method", "left", "least"),
-    [("center", 0, 1), ("center-scale", 0, 2), ("center-scale", 1, 2), ("tvn", 1, 2), ("sphere", 1, 2)],
+    [("center", 0, 1), ("center-scale", 0, 2), ("center-scale", 1, 2), ("center-scale-robust", 1, 2), ("tvn", 1, 2), ("sphere", 1, 2)],
 )
 def test_a_batch_with_too_few_controls_is_named(method, left, least):
     rows = batched_rows()
@@ -282,7 +293,7 @@ def test_very_many_features_must_be_reduced_before_a_covariance_is_used(method, 
         fitted_rows(batched_rows(), method)
 
 
-@pytest.mark.parametrize("method", ["none", "center", "center-scale"])
+@pytest.mark.parametrize("method", ["none", "center", "center-scale", "center-scale-robust"])
 def test_very_many_features_can_be_centred_and_scaled(method, monkeypatch):
     rows = batched_rows()
     monkeypatch.setattr(moments_module, "MOST_COVARIANCE_BYTES", 0)

@@ -1,0 +1,102 @@
+"""Sums of rows by group: the inner loop of the one pass, compiled for large screens and plain for small ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+
+# Below this many values compiling the loop (about a second) costs more than it saves.
+COMPILE_ABOVE = 2**25
+
+# Exponent bits of a float32; all of them set means NaN or infinite.
+_SIGN_OFF, _INFINITE = 0x7FFFFFFF, 0x7F800000
+
+AddRows = Callable[
+    [npt.NDArray[np.float32], npt.NDArray[np.int32], npt.NDArray[np.float64], npt.NDArray[np.int64]],
+    npt.NDArray[np.bool_],
+]
+
+
+def row_adder(n_values: int) -> AddRows:
+    """Choose the loop for a pass over this many values.
+
+    Returns
+    -------
+    callable
+        Either of `add_rows_plain` and its compiled twin; both give the same sums to rounding.
+    """
+    return _add_rows_compiled if n_values >= COMPILE_ABOVE else add_rows_plain
+
+
+def add_rows_plain(
+    values: npt.NDArray[np.float32],
+    slot: npt.NDArray[np.int32],
+    sums: npt.NDArray[np.float64],
+    counts: npt.NDArray[np.int64],
+) -> npt.NDArray[np.bool_]:
+    """Add each finite row to the sum of its group, in place.
+
+    Parameters
+    ----------
+    values
+        Rows, shape (n, n_features).
+    slot
+        Group of each row, −1 for rows that enter none, shape (n,).
+    sums, counts
+        Totals so far, shapes (n_groups, n_features) and (n_groups,); both are added to.
+
+    Returns
+    -------
+    numpy.ndarray
+        Whether each row is finite, shape (n,); rows that are not are added to nothing.
+    """
+    from scipy import sparse
+
+    finite = np.asarray(np.isfinite(values).all(axis=1))
+    enters = np.flatnonzero(finite & (slot >= 0))
+    present, place = np.unique(slot[enters], return_inverse=True)
+    ones = np.ones(len(enters))
+    indicator = sparse.csr_matrix((ones, (place, np.arange(len(enters)))), shape=(len(present), len(enters)))
+    sums[present] += indicator @ values[enters].astype(np.float64)
+    counts[present] += np.bincount(place, minlength=len(present))
+    return finite
+
+
+def _add_rows_compiled(
+    values: npt.NDArray[np.float32],
+    slot: npt.NDArray[np.int32],
+    sums: npt.NDArray[np.float64],
+    counts: npt.NDArray[np.int64],
+) -> npt.NDArray[np.bool_]:
+    finite: npt.NDArray[np.bool_] = np.empty(len(values), dtype=np.bool_)
+    rows = np.ascontiguousarray(values)
+    _compiled()(rows, rows.view(np.uint32), slot, sums, counts, finite)
+    return finite
+
+
+@cache
+def _compiled() -> Callable[..., None]:
+    """Compile the loop once a process; it holds no lock, so that reading goes on meanwhile."""
+    import numba
+
+    @numba.njit(
+        "void(float32[:, ::1], uint32[:, ::1], int32[::1], float64[:, ::1], int64[::1], boolean[::1])", nogil=True
+    )
+    def add_rows(values, bits, slot, sums, counts, finite):  # type: ignore[no-untyped-def]  # pragma: no cover
+        n_features = values.shape[1]
+        for row in range(values.shape[0]):
+            largest = np.uint32(0)
+            for feature in range(n_features):
+                largest = max(largest, bits[row, feature] & np.uint32(_SIGN_OFF))
+            finite[row] = largest < np.uint32(_INFINITE)
+            group = slot[row]
+            if group >= 0 and finite[row]:
+                counts[group] += 1
+                for feature in range(n_features):
+                    sums[group, feature] += values[row, feature]
+
+    compiled: Callable[..., None] = add_rows
+    return compiled

@@ -1,0 +1,122 @@
+"""Sums of aligned rows by guide: what a map of means or of guide medians is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from explorer.align import Alignment
+from explorer.labels import RowLabels
+from explorer.moments import Floats, Integers, Progress, ScreenMoments, block_moments, read_ahead
+from explorer.screen import Representation
+
+_BLOCK_BYTES = 8 * 2**20
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GuideTotals:
+    """Sums of aligned rows of every guide; two of them, of disjoint rows, can be merged.
+
+    Attributes
+    ----------
+    labels
+        What the numbers stand for.
+    count, total
+        Rows of each guide, and the sum of their aligned profiles, shapes (n_guides,) and (n_guides, n_features).
+    unit_count
+        Rows of each unit, shape (n_units,).
+    excluded
+        Row numbers left out because a value was NaN or infinite.
+    """
+
+    labels: RowLabels
+    count: Integers
+    total: Floats
+    unit_count: Integers
+    excluded: Integers
+
+    def guide_means(self) -> tuple[npt.NDArray[np.intp], Floats]:
+        """Guides that have rows, and their mean profiles."""
+        filled = np.flatnonzero(self.count)
+        return filled, self.total[filled] / self.count[filled][:, None]
+
+
+def unit_totals(moments: ScreenMoments, alignment: Alignment) -> GuideTotals:
+    """Add up the units of moments, weighted by their rows: a mean commutes with an affine map."""
+    found = _empty(moments.labels, moments.n_features)
+    _add_units(found, moments, alignment)
+    return replace(found, excluded=moments.excluded)
+
+
+def range_totals(
+    representation: Representation,
+    labels: RowLabels,
+    alignment: Alignment,
+    *,
+    start: int = 0,
+    stop: int | None = None,
+    progress: Progress | None = None,
+) -> GuideTotals:
+    """Read a range of rows once, align and add up block by block; no table of units is kept.
+
+    Parameters
+    ----------
+    representation, labels
+        The rows, and their labels or those of a range that holds them.
+    alignment
+        Already fitted.
+    start, stop
+        The range; all rows without it.
+    progress
+        Called with the number of rows after each block.
+    """
+    found = _empty(labels, representation.n_features)
+    units = labels.only_units()
+    excluded = [found.excluded]
+    for first, values in read_ahead(representation.chunks(start=start, stop=stop)):
+        block = block_moments(values, units, start=first)
+        excluded.append(block.excluded)
+        _add_units(found, block, alignment)
+        if progress is not None:
+            progress(len(values))
+    return replace(found, excluded=np.concatenate(excluded))
+
+
+def merge_totals(one: GuideTotals, other: GuideTotals) -> GuideTotals:
+    """Merge the totals of two disjoint sets of rows."""
+    return GuideTotals(
+        one.labels,
+        one.count + other.count,
+        one.total + other.total,
+        one.unit_count + other.unit_count,
+        np.union1d(one.excluded, other.excluded),
+    )
+
+
+def _empty(labels: RowLabels, n_features: int) -> GuideTotals:
+    n_guides = len(labels.guide_perturbation)
+    return GuideTotals(
+        labels,
+        count=np.zeros(n_guides, dtype=np.int64),
+        total=np.zeros((n_guides, n_features)),
+        unit_count=np.zeros(labels.n_units, dtype=np.int64),
+        excluded=np.empty(0, dtype=np.int64),
+    )
+
+
+def _add_units(found: GuideTotals, moments: ScreenMoments, alignment: Alignment) -> None:
+    """Add units in place, a block of them at a time."""
+    labels = found.labels
+    found.unit_count[moments.unit] += moments.unit_count
+    step = max(1, _BLOCK_BYTES // (8 * found.total.shape[1]))
+    for start in range(0, len(moments.unit), step):
+        unit, count = (part[start : start + step] for part in (moments.unit, moments.unit_count))
+        aligned = alignment.apply(moments.unit_mean[start : start + step], labels.unit_batch[unit])
+        aligned *= count[:, None]
+        # Units are sorted by perturbation, guide and batch, so each guide is one run of lines.
+        guide = labels.unit_guide[unit]
+        run = np.flatnonzero(np.r_[True, np.diff(guide) != 0])
+        found.total[guide[run]] += np.add.reduceat(aligned, run, axis=0)
+        found.count[guide[run]] += np.add.reduceat(count, run)
