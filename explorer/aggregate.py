@@ -185,12 +185,21 @@ class PerturbationMap:
         rows = [self.position(name) for name in wanted]
         return PerturbationMap(tuple(wanted), self.profiles[rows], self.table[rows], self.recipe)
 
-    def to_anndata(self) -> AnnData:
-        """Convert to AnnData: ``X`` profiles, ``obs`` the table, ``uns["explorer"]`` recipe and fingerprint."""
+    def to_anndata(self, *, activity: pl.DataFrame | None = None) -> AnnData:
+        """Convert to AnnData: ``X`` profiles, ``obs`` the table, ``uns["explorer"]`` recipe and fingerprint.
+
+        Parameters
+        ----------
+        activity
+            Further columns of ``obs``, one line a perturbation by its name in the column ``perturbation``.
+        """
         import anndata
         import pandas as pd
 
-        columns = {name: self.table[name].to_list() for name in self.table.columns if name != "perturbation"}
+        table = self.table
+        if activity is not None:
+            table = table.join(activity, on="perturbation", how="left", maintain_order="left")
+        columns = {name: table[name].to_list() for name in table.columns if name != "perturbation"}
         frame = pd.DataFrame(columns, index=pd.Index(list(self.names), dtype=object, name="perturbation"))
         frame = frame.loc[:, frame.notna().any(axis=0)]
         recipe = {key: value for key, value in asdict(self.recipe).items() if value is not None}
@@ -251,7 +260,7 @@ def build_map(
     InputError
         When a name is unknown, controls are missing, or fewer than three perturbations are left.
     """
-    choice = _Choice(alignment, _checked_aggregate(aggregate), filter_name, seed)
+    choice = _Choice(alignment, checked_aggregate(aggregate), filter_name, seed)
     check_method(alignment)
     engine = engine or LocalEngine()
     source = screen.representation(representation)
@@ -281,7 +290,7 @@ def map_from_moments(
     moments were collected without medians.
     """
     return _made_of_moments(
-        screen, representation, moments, choice=_Choice(alignment, _checked_aggregate(aggregate), filter_name, seed)
+        screen, representation, moments, choice=_Choice(alignment, checked_aggregate(aggregate), filter_name, seed)
     )
 
 
@@ -313,58 +322,6 @@ def aggregate_rows(
     return tuple(labels.perturbations[number] for number in numbers.tolist()), medians
 
 
-def replicate_halves(
-    screen: Screen, representation: str, *, alignment: str = "none", seed: int = 0
-) -> tuple[PerturbationMap, PerturbationMap] | None:
-    """Make two maps of disjoint halves of every perturbation's replicates: the yardstick of any agreement.
-
-    Halved at random are the guides where they are declared; else the batches, where perturbations stand in
-    several, since rows of one plate agree on the plate too; else the rows. Each half has half of the data, so
-    the agreement of the whole with its own repeat would be higher.
-
-    Returns
-    -------
-    tuple or None
-        The two maps, or None where perturbations have no replicates (a median of one guide or row).
-    """
-    labels = pl.Series(screen.perturbation_labels())
-    unit, kind = _replicate_unit(screen, labels)
-    frame = pl.DataFrame({"perturbation": labels, "replicate": unit})
-    replicates = frame.select("perturbation", "replicate").unique().sort("perturbation", "replicate")
-    per_perturbation = replicates["perturbation"].value_counts()["count"]
-    if not len(per_perturbation) or float(np.median(per_perturbation.to_numpy())) < 2:
-        return None
-    shuffled = replicates.with_columns(pl.Series("order", np.random.default_rng(seed).random(replicates.height)))
-    halves = shuffled.with_columns((pl.col("order").rank("ordinal").over("perturbation") % 2).alias("half"))
-    # Rows whose guide is not stated count as one guide here too.
-    joined = frame.join(halves, on=["perturbation", "replicate"], how="left", nulls_equal=True, maintain_order="left")
-    half = joined["half"].to_numpy()
-    one, other = (
-        build_map(
-            screen,
-            representation,
-            alignment=alignment,
-            rows=(half == number) | screen.is_control() & ~np.bool_(screen.roles.keep_controls),
-            filter_name=f"half {number + 1} of 2 of the {kind}",
-            seed=seed,
-        )
-        for number in (0, 1)
-    )
-    return one, other
-
-
-def _replicate_unit(screen: Screen, labels: pl.Series) -> tuple[pl.Series, str]:
-    """Choose what is halved, one name a row, and what to call it."""
-    if screen.roles.guide:
-        return screen.rows[screen.roles.guide].cast(pl.String), "guides"
-    if screen.roles.batch:
-        batch = screen.rows[screen.roles.batch].cast(pl.String)
-        spread = pl.DataFrame({"perturbation": labels, "batch": batch}).group_by("perturbation").n_unique()
-        if float(np.median(spread["batch"].to_numpy())) >= 2:
-            return batch, "batches"
-    return pl.Series(np.arange(len(labels))).cast(pl.String), "rows"
-
-
 @dataclass(frozen=True, slots=True)
 class _Choice:
     """What the user chose of a recipe."""
@@ -375,7 +332,14 @@ class _Choice:
     seed: int | None
 
 
-def _checked_aggregate(aggregate: str) -> Aggregate:
+def checked_aggregate(aggregate: str) -> Aggregate:
+    """Check the name of an aggregate.
+
+    Raises
+    ------
+    InputError
+        When there is none of that name; the nearest is given.
+    """
     for known in AGGREGATES:
         if aggregate == known:
             return known

@@ -70,7 +70,7 @@ class Alignment:
         numpy.ndarray
             Aligned rows, shape (n, n_features), float64.
         """
-        aligned = (np.asarray(values, dtype=np.float64) - self.offset[batch]) * self.scale[batch]
+        aligned: Floats = (np.asarray(values, dtype=np.float64) - self.offset[batch]) * self.scale[batch]
         if self.matrix is None:
             return aligned
         for number in np.unique(batch):

@@ -9,13 +9,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from explorer.aggregate import PerturbationMap, build_map, replicate_halves
+from explorer.activity import Activity, measure_activity
+from explorer.aggregate import PerturbationMap, build_map, map_from_moments
+from explorer.build import MOST_REPLICATE_BYTES
 from explorer.card import CARD_FILE, NAME_PATTERN, is_knowledge
 from explorer.compare import OverlapDistribution, overlap_distribution
 from explorer.errors import InputError, unknown_name
+from explorer.halves import replicate_halves
 from explorer.knowledge import knowledge_beside
+from explorer.labels import label_rows
 from explorer.layout import Layout, cached_umap, pca_layout
 from explorer.load import Dataset, load_dataset, load_layout, load_screen
+from explorer.moments import ScreenMoments, collect_moments
+from explorer.relate import prepare_queries
 from explorer.relationships import Knowledge
 from explorer.screen import Screen
 
@@ -147,10 +153,39 @@ def shared_knowledge(dataset: Dataset) -> Knowledge:
     return _shared.get(("knowledge", *_identity(dataset)), lambda: knowledge_beside(dataset))
 
 
+def shared_moments(dataset: Dataset, context: str, representation: str) -> ScreenMoments | None:
+    """Moments of one representation, collected once a process: every alignment follows without reading a row.
+
+    Returns
+    -------
+    ScreenMoments or None
+        None where the table of units would be too large to keep.
+    """
+
+    def make() -> ScreenMoments | None:
+        screen = shared_screen(dataset, context)
+        source = screen.representation(representation)
+        if 8 * label_rows(screen).n_units * source.n_features > MOST_REPLICATE_BYTES:
+            return None
+        return collect_moments(screen, source, medians=True)
+
+    return _shared.get(("moments", *_identity(dataset), context, representation), make)
+
+
 def shared_map(dataset: Dataset, context: str, representation: str, *, alignment: str = "none") -> PerturbationMap:
     """Map of one context, representation and alignment, made once a process."""
     key = ("map", *_identity(dataset), context, representation, alignment)
-    return _shared.get(key, lambda: build_map(shared_screen(dataset, context), representation, alignment=alignment))
+
+    def make() -> PerturbationMap:
+        screen, moments = shared_screen(dataset, context), shared_moments(dataset, context, representation)
+        if moments is None:
+            made = build_map(screen, representation, alignment=alignment)
+        else:
+            made = map_from_moments(screen, screen.representation(representation), moments, alignment=alignment)
+        prepare_queries(made)
+        return made
+
+    return _shared.get(key, make)
 
 
 def shared_halves(
@@ -158,9 +193,30 @@ def shared_halves(
 ) -> tuple[PerturbationMap, PerturbationMap] | None:
     """Make maps of two halves of the replicates, once a process; None where there are no replicates."""
     key = ("halves", *_identity(dataset), context, representation, alignment)
-    return _shared.get(
-        key, lambda: replicate_halves(shared_screen(dataset, context), representation, alignment=alignment)
-    )
+
+    def make() -> tuple[PerturbationMap, PerturbationMap] | None:
+        screen, moments = shared_screen(dataset, context), shared_moments(dataset, context, representation)
+        return replicate_halves(screen, representation, alignment=alignment, moments=moments)
+
+    return _shared.get(key, make)
+
+
+def shared_activity(
+    dataset: Dataset, context: str, representation: str, *, alignment: str = "none"
+) -> tuple[Activity | None, str]:
+    """Activity of every perturbation, judged once a process; None and the reason where it can't be."""
+    key = ("activity", *_identity(dataset), context, representation, alignment)
+
+    def make() -> tuple[Activity | None, str]:
+        screen, moments = shared_screen(dataset, context), shared_moments(dataset, context, representation)
+        if moments is None:
+            return None, "activity was not judged: this screen has too many pairs of guide and batch"
+        try:
+            return measure_activity(screen, representation, alignment=alignment, moments=moments), ""
+        except InputError as error:
+            return None, str(error)
+
+    return _shared.get(key, make)
 
 
 def shared_layout(dataset: Dataset, perturbation_map: PerturbationMap, *, compute_umap: bool = False) -> Layout:

@@ -1,4 +1,4 @@
-"""The command line: what a file holds, and one perturbation's neighbours."""
+"""The command line: what a file holds, a map of its rows, and one perturbation's neighbours."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ import json
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from explorer import __version__
+from explorer.activity import ACTIVE_Q
 from explorer.aggregate import build_map
 from explorer.align import METHODS
+from explorer.build import build
 from explorer.card import cautions_about
 from explorer.catalog import open_catalog
 from explorer.errors import InputError
@@ -22,6 +25,7 @@ from explorer.knowledge import knowledge_beside
 from explorer.load import Dataset, load_dataset, load_screen
 from explorer.moments import collect_moments, describe_excluded
 from explorer.relate import neighborhood
+from explorer.write import check_target, write_map
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -75,6 +79,16 @@ def _parser() -> argparse.ArgumentParser:
     neighbors.add_argument("-k", type=int, default=10, metavar="N", help="number of neighbours (default: 10)")
     neighbors.add_argument("--opposite", action="store_true", help="the most opposite instead of the most similar")
     neighbors.set_defaults(run=_neighbors)
+
+    build = commands.add_parser("build", help="make a map of a screen's rows, of any number, and write it as h5ad")
+    _add_path(build)
+    build.add_argument("--representation", required=True, metavar="R", help="name of the representation")
+    build.add_argument("--out", required=True, type=Path, metavar="MAP.h5ad", help="file to write")
+    build.add_argument("--context", metavar="C", help="name of the context (default: the card's)")
+    build.add_argument("--align", default="none", metavar="A", help=f"one of {', '.join(METHODS)} (default: none)")
+    build.add_argument("--aggregate", default="mean", metavar="G", help="mean or median (default: mean)")
+    build.add_argument("--scheduler", metavar="tcp://HOST:PORT", help="a dask scheduler whose workers read the rows")
+    build.set_defaults(run=_build)
     return parser
 
 
@@ -190,6 +204,75 @@ def _one_line(text: str) -> str:
     return "".join(character if character.isprintable() else "�" for character in text)
 
 
+def _build(options: argparse.Namespace) -> None:
+    check_target(options.out, source=options.path)
+    dataset = load_dataset(options.path, roles=_roles(options))
+    _say_notes(dataset.notes)
+    screen = load_screen(dataset, options.context)
+    source = screen.representation(options.representation)
+    with ExitStack() as open_things:
+        engine = None
+        if options.scheduler is not None:
+            from explorer.cluster import connected
+
+            engine = open_things.enter_context(connected(options.scheduler))
+        progress = open_things.enter_context(_rows_bar(source.n_rows))
+        built = build(
+            screen,
+            options.representation,
+            alignment=options.align,
+            aggregate=options.aggregate,
+            engine=engine,
+            progress=progress,
+        )
+    made, activity = built.perturbation_map, built.activity
+    write_map(options.out, made, activity=activity)
+    _say_notes((*made.recipe.notes, *((built.silence,) if activity is None else activity.notes)))
+    n_active = None if activity is None else len(activity.active(ACTIVE_Q))
+    if options.json:
+        _print_json(
+            {
+                "out": str(options.out),
+                "representation": made.recipe.representation,
+                "context": made.recipe.context,
+                "fingerprint": made.fingerprint,
+                "rows": source.n_rows,
+                "perturbations": made.n_perturbations,
+                "features": made.profiles.shape[1],
+                "active": n_active,
+            }
+        )
+        return
+    said = f"{n_active:,} of them active (q below {ACTIVE_Q:g})" if activity is not None else "activity not judged"
+    sys.stdout.write(
+        _one_line(f"{options.out.name}: {made.n_perturbations:,} perturbations of {source.n_rows:,} rows, {said}")
+        + "\n"
+        f"{_one_line(made.recipe.sentence)}\n"
+    )
+
+
+@contextmanager
+def _rows_bar(n_rows: int) -> Iterator[Callable[[int], None]]:
+    """Show on a terminal how many rows were read, how fast, and how long it will take."""
+    from tqdm import tqdm
+
+    with tqdm(total=n_rows, unit=" rows", unit_scale=True, disable=None, file=sys.stderr, dynamic_ncols=True) as bar:
+
+        def advance(rows: int) -> None:
+            if bar.n >= n_rows:
+                # Where units are too many for one table the rows are read a second time.
+                bar.reset(total=n_rows)
+                bar.set_description("second pass")
+            bar.update(rows)
+
+        yield advance
+
+
+def _say_notes(notes: Iterable[str]) -> None:
+    for note in notes:
+        sys.stderr.write(f"note: {_one_line(note)}\n")
+
+
 def _neighbors(options: argparse.Namespace) -> None:
     dataset = load_dataset(options.path, roles=_roles(options))
     screen = load_screen(dataset, options.context)
@@ -197,8 +280,7 @@ def _neighbors(options: argparse.Namespace) -> None:
     found = neighborhood(made, options.query, k=options.k, opposite=options.opposite)
     known = knowledge_beside(dataset).sources_of(options.query, found.names)
     cautions = cautions_about(dataset.card, options.query, found.names)
-    for note in (*dataset.notes, *made.recipe.notes, *cautions):
-        sys.stderr.write(f"note: {_one_line(note)}\n")
+    _say_notes((*dataset.notes, *made.recipe.notes, *cautions))
     listed_neighbors = list(zip(found.names, found.similarities.tolist(), known, strict=True))
     neighbors = [
         {"rank": rank, "perturbation": name, "similarity": similarity, "known": sources}

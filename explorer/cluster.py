@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 # Large enough that a task is worth sending, small enough that losing a worker costs seconds.
 BYTES_PER_TASK = 128 * 2**20
-SECONDS_TO_ANSWER = 20
+SECONDS_TO_ANSWER = 10
 # A worker that dies takes its task with it; this often the task is given to another one.
 MOST_RETRIES = 5
 

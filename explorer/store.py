@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import io
 import json
 import os
+import socket
 import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
@@ -59,16 +61,51 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
     write
         Writes the content to the open file it is given.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as stream:
+
+    def write_stream(temporary: Path) -> None:
+        with temporary.open("wb") as stream:
             write(stream)
-            stream.flush()
+
+    write_path_atomically(path, write_stream)
+
+
+def write_path_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Write a file whole or not at all, with a library that wants a path: beside it, then renamed.
+
+    What an earlier process left behind when it was killed is removed.
+
+    Parameters
+    ----------
+    path
+        Where it shall stand.
+    write
+        Writes the content to the path it is given, which has the ending of `path`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stem = f".{path.stem}.{socket.gethostname()}."
+    for leftover in path.parent.glob(f"{glob.escape(stem)}*.tmp{glob.escape(path.suffix)}"):
+        _remove_if_abandoned(leftover, leftover.name.removeprefix(stem).split(".")[0])
+    stem = f"{stem}{os.getpid()}."
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=stem, suffix=f".tmp{path.suffix}")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
-        Path(temporary).replace(path)
+        temporary.replace(path)
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
+
+
+def _remove_if_abandoned(leftover: Path, process: str) -> None:
+    """Remove a temporary file whose process no longer runs on this machine."""
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, OverflowError):
+        leftover.unlink(missing_ok=True)
+    except (ValueError, PermissionError):
+        return  # not a file of ours, or a process of somebody else's that still runs
 
 
 def save_arrays(key: str, arrays: Mapping[str, npt.NDArray[Any]]) -> None:

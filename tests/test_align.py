@@ -70,7 +70,8 @@ def align_rows(rows: Rows, method: str) -> np.ndarray:
         return values
     if method in ("center", "center-scale"):
         return center_rows(values, batch, rows.control, scale=method == "center-scale")
-    return {"center-scale-robust": robust_rows, "tvn": tvn_rows, "sphere": sphere_rows}[method](values, batch, rows.control)
+    by_rows = {"center-scale-robust": robust_rows, "tvn": tvn_rows, "sphere": sphere_rows}[method]
+    return by_rows(values, batch, rows.control)
 
 
 def fitted_rows(rows: Rows, method: str, *, lengths: tuple[int, ...] | None = None):
@@ -249,7 +250,14 @@ def test_controls_are_required(method):
 
 @pytest.mark.parametrize(
     ("method", "left", "least"),
-    [("center", 0, 1), ("center-scale", 0, 2), ("center-scale", 1, 2), ("center-scale-robust", 1, 2), ("tvn", 1, 2), ("sphere", 1, 2)],
+    [
+        ("center", 0, 1),
+        ("center-scale", 0, 2),
+        ("center-scale", 1, 2),
+        ("center-scale-robust", 1, 2),
+        ("tvn", 1, 2),
+        ("sphere", 1, 2),
+    ],
 )
 def test_a_batch_with_too_few_controls_is_named(method, left, least):
     rows = batched_rows()
