@@ -7,7 +7,7 @@ with app.setup:
     import marimo as mo
 
     from explorer import catalog as catalogs
-    from explorer import charts, panels, side_by_side, wording
+    from explorer import charts, panels, side_activity, side_by_side, wording
     from explorer import view as views
     from explorer.card import cautions_about
     from explorer.text import fill
@@ -59,6 +59,7 @@ def cannot_open(catalog_problem):
 @app.cell(hide_code=True)
 def controls(
     align_control,
+    among_control,
     context_control,
     dataset_control,
     direction_control,
@@ -77,7 +78,7 @@ def controls(
                 wrap=True,
             ),
             mo.hstack(
-                [left_control, swap_button, right_control, direction_control],
+                [left_control, swap_button, right_control, direction_control, among_control],
                 justify="start",
                 align="center",
                 gap=1.25,
@@ -89,8 +90,8 @@ def controls(
 
 
 @app.cell(hide_code=True)
-def notices(cautions, link_notice, link_warning, list_notice, problems, query_problem):
-    _every = (*problems, query_problem, link_warning, list_notice, link_notice, *cautions)
+def notices(cautions, link_notice, link_warning, list_notice, positions, problems, query_problem):
+    _every = (*problems, query_problem, link_warning, list_notice, link_notice, *cautions, *positions)
     _said = [sentence for sentence in _every if sentence]
     mo.callout(mo.vstack([mo.md(fill("{text}", text=text)) for text in _said]), kind="warn") if _said else None
     return
@@ -103,7 +104,7 @@ def cannot_show(view_problem):
 
 
 @app.cell(hide_code=True)
-def answer(agree_sentence, catalog, context_sentence, known_sentence, only_sentence, view):
+def answer(active_sentence, agree_sentence, catalog, context_sentence, known_sentence, only_sentence, view):
     _examples = [
         fill("[{label}]({address})", label=label, address=address)
         for label, address, _ in wording.example_links(catalog, view)
@@ -111,6 +112,7 @@ def answer(agree_sentence, catalog, context_sentence, known_sentence, only_sente
     mo.md(
         "".join(
             [
+                fill("{active}<br>", active=active_sentence),
                 fill("**{agree}** {known} {only}", agree=agree_sentence, known=known_sentence, only=only_sentence),
                 fill("<br><small>{context}", context=context_sentence),
                 " Worth a look: " if _examples else "",
@@ -161,6 +163,28 @@ def brushed(comparison, linked, pair, view, widget):
             rank_table(side_by_side.selection_table(_names, comparison), view, pair, what="selection"),
         ]
     ) if _names else None
+    return
+
+
+@app.cell(hide_code=True)
+def activity(judged, view):
+    _table = side_activity.activity_table(judged)
+    mo.vstack(
+        [
+            mo.md(fill("## Does {query} do anything?", query=view.query)),
+            mo.ui.table(
+                _table,
+                selection=None,
+                show_column_summaries=False,
+                show_data_types=False,
+                show_download=False,
+                format_mapping={
+                    name: "{:.3g}" for name in _table.columns if name not in ("representation", "verdict", "replicates")
+                },
+            ),
+            mo.md(fill("<small>{note}</small>", note=wording.activity_note(judged))),
+        ]
+    ) if _table.height else None
     return
 
 
@@ -319,6 +343,7 @@ def choices(catalog, first):
     align_control = mo.ui.dropdown(views.METHODS, value=first.align, label="Alignment (both sides)")
     k_control = mo.ui.slider(1, views.MOST_NEIGHBORS, value=first.k, debounce=True, show_value=True, label="Neighbours")
     direction_control = mo.ui.dropdown(views.DIRECTIONS, value=first.direction, label="Show the most")
+    among_control = mo.ui.dropdown(views.AMONG, value=first.among, label="Perturbations")
     list_control = mo.ui.text_area(
         value=" ".join(first.highlights),
         placeholder="your own list, highlighted in both maps: paste names here",
@@ -329,6 +354,7 @@ def choices(catalog, first):
     get_query, set_query = mo.state(first.query)
     return (
         align_control,
+        among_control,
         context_control,
         direction_control,
         get_query,
@@ -366,6 +392,7 @@ def umap_choice():
 @app.cell
 def asked(
     align_control,
+    among_control,
     catalog,
     context_control,
     direction_control,
@@ -391,6 +418,7 @@ def asked(
                 align=align_control.value,
                 k=k_control.value,
                 direction=direction_control.value,
+                among=among_control.value,
                 highlights=views.read_names(list_control.value),
             ),
             fallback=views.default_query(catalog.dataset(first.dataset)),
@@ -414,6 +442,14 @@ def tabulated(catalog, comparison, painted, view):
     table = side_by_side.table_of(catalog, view, comparison)
     gene_set_table = side_by_side.shared_gene_sets(catalog, view, comparison)
     return gene_set_table, table
+
+
+@app.cell
+def judged_sides(catalog, view):
+    judged = side_activity.activity_of(catalog, view)
+    active_sentence = wording.activity_sentence(view, judged)
+    positions = wording.position_sentences(judged)
+    return active_sentence, judged, positions
 
 
 @app.cell

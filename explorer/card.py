@@ -13,6 +13,9 @@ from explorer.errors import InputError, shown, unknown_name
 from explorer.screen import KINDS, Context, Kind, Roles
 
 CARD_FILE = "card.toml"
+# What may be done to the rows of a representation when they are read, in this order.
+LOG_NORMALIZE, PCA = "log-normalize", "pca"
+TRANSFORMS = (LOG_NORMALIZE, PCA)
 # Names of datasets, contexts and representations travel in links and file names.
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,79}")
 
@@ -22,7 +25,7 @@ _TOP = (
 )  # fmt: skip
 _ROLES = ("perturbation", "control", "keep_controls", "batch", "guide", "group", "replicates")
 _CONTEXT = ("rows", "cell_system", "perturbation_type", "technique", "outcome", "time", "features")
-_REPRESENTATION = ("kind", "source", "description", "trained", "seed_of", "of")
+_REPRESENTATION = ("kind", "source", "transform", "components", "description", "trained", "seed_of", "of")
 _DEFAULTS = ("context", "query", "left", "right", "align", "k")
 _EXAMPLE = ("query", "context", "text")
 _CAUTION = ("text", "perturbations")
@@ -41,7 +44,11 @@ class ContextCard:
 
 @dataclass(frozen=True, slots=True)
 class RepresentationCard:
-    """One representation: its kind and where its rows are; ``{context}`` in `source` is filled in."""
+    """One representation: its kind and where its rows are; ``{context}`` in `source` is filled in.
+
+    What is done to the rows when they are read stands in `transform`, some of `TRANSFORMS`; `components` are those of
+    ``pca``, None for the usual number.
+    """
 
     name: str
     kind: Kind
@@ -50,6 +57,8 @@ class RepresentationCard:
     trained: str = ""
     seed_of: str | None = None
     of: str | None = None
+    transform: tuple[str, ...] = ()
+    components: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,6 +313,11 @@ def _representation(name: str, table: _Table) -> RepresentationCard:
     if kind not in KINDS:
         msg = f"{table.where}: {unknown_name('kind', kind, KINDS)}"
         raise InputError(msg)
+    transform = _transform(table)
+    components = table.number("components")
+    if components is not None and PCA not in transform:
+        message = f"{table.where}: 'components' is {components}, but there is no {PCA!r}: add transform = \"{PCA}\""
+        raise InputError(message)
     return RepresentationCard(
         name=name,
         kind=kind,
@@ -312,7 +326,25 @@ def _representation(name: str, table: _Table) -> RepresentationCard:
         trained=table.text("trained"),
         seed_of=table.text("seed_of") or None,
         of=table.text("of") or None,
+        transform=transform,
+        components=components,
     )
+
+
+def _transform(table: _Table) -> tuple[str, ...]:
+    text = table.text("transform")
+    steps = tuple(step.strip() for step in text.split(",")) if text.strip() else ()
+    for step in steps:
+        if step not in TRANSFORMS:
+            msg = f"{table.where}: {unknown_name('transform', step, TRANSFORMS)}"
+            raise InputError(msg)
+    if steps != tuple(step for step in TRANSFORMS if step in steps):
+        message = (
+            f"{table.where}: 'transform' is {shown(text)}, expected each step once, in this order: "
+            f"{', '.join(TRANSFORMS)}"
+        )
+        raise InputError(message)
+    return steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,6 +367,14 @@ class _Table:
             raise InputError(message)
         if required and not value.strip():
             msg = f'{self.where}: {key!r} is missing; add {key} = "…"'
+            raise InputError(msg)
+        return value
+
+    def number(self, key: str) -> int | None:
+        value = self.values.get(key)
+        # A truth value is an integer to Python.
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+            msg = f"{self.where}: {key!r} is {shown(value)}, expected a whole number of 1 or more"
             raise InputError(msg)
         return value
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from explorer import __version__
-from explorer.activity import ACTIVE_Q
+from explorer.activity import ACTIVE_Q, measure_activity
 from explorer.aggregate import build_map
 from explorer.align import METHODS
 from explorer.build import build
@@ -25,6 +25,7 @@ from explorer.knowledge import knowledge_beside
 from explorer.load import Dataset, load_dataset, load_screen
 from explorer.moments import collect_moments, describe_excluded
 from explorer.relate import neighborhood
+from explorer.screen import Screen
 from explorer.write import check_target, write_map
 
 
@@ -278,9 +279,10 @@ def _neighbors(options: argparse.Namespace) -> None:
     screen = load_screen(dataset, options.context)
     made = build_map(screen, options.representation, alignment=options.align)
     found = neighborhood(made, options.query, k=options.k, opposite=options.opposite)
+    active, said = _activity_of(screen, options)
     known = knowledge_beside(dataset).sources_of(options.query, found.names)
     cautions = cautions_about(dataset.card, options.query, found.names)
-    _say_notes((*dataset.notes, *made.recipe.notes, *cautions))
+    _say_notes((*dataset.notes, *made.recipe.notes, *cautions, *said))
     listed_neighbors = list(zip(found.names, found.similarities.tolist(), known, strict=True))
     neighbors = [
         {"rank": rank, "perturbation": name, "similarity": similarity, "known": sources}
@@ -293,7 +295,7 @@ def _neighbors(options: argparse.Namespace) -> None:
                 "representation": options.representation,
                 "context": screen.context.name,
                 "fingerprint": made.fingerprint,
-                "active": None,
+                "active": active,
                 "neighbors": neighbors,
             }
         )
@@ -304,6 +306,24 @@ def _neighbors(options: argparse.Namespace) -> None:
         for rank, (name, similarity, sources) in enumerate(listed_neighbors, start=1)
     ]
     sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _activity_of(screen: Screen, options: argparse.Namespace) -> tuple[dict[str, Any] | None, list[str]]:
+    """Judge the query; None, and the reason, where that can't be done."""
+    try:
+        activity = measure_activity(screen, options.representation, alignment=options.align)
+        found = activity.of(options.query)
+    except InputError as error:
+        return None, [f"activity not judged: {error}"] if screen.is_control().any() else []
+    keys = ("p", "q", "basis", "magnitude", "magnitude_p", "n_replicates", "consistency", "consistency_p",
+            "mean_average_precision", "normalized_average_precision", "precision_p", "shared_position")  # fmt: skip
+    said = list(activity.notes)
+    if not math.isnan(found.p) and not found.q < ACTIVE_Q:
+        said.append(
+            f"{found.perturbation} is not distinguishable from controls ({found.basis}, p = {found.p:.2g}, q = "
+            f"{found.q:.2g}): its neighbours are likely to mean nothing"
+        )
+    return {key: getattr(found, key) for key in keys}, said
 
 
 if __name__ == "__main__":

@@ -60,9 +60,13 @@ def principal_components(values: npt.ArrayLike, *, n_components: int) -> Matrix:
         raise InputError(message)
     centred = matrix - matrix.mean(axis=0)
     _, _, loadings = np.linalg.svd(centred, full_matrices=False)
-    axes = loadings[:n_components]
+    return np.asarray(centred @ face_forward(loadings[:n_components]).T)
+
+
+def face_forward(axes: Matrix) -> Matrix:
+    """Turn axes, shape (n_axes, n_features), so that the largest entry of each is positive: signs then repeat."""
     largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, None], axis=1)
-    return np.asarray(centred @ (axes * np.sign(largest)).T)
+    return np.asarray(axes * np.where(largest < 0, -1.0, 1.0))
 
 
 def random_projection(values: npt.ArrayLike, *, n_components: int, seed: int = 0) -> Matrix:

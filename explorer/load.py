@@ -12,15 +12,26 @@ import polars as pl
 
 from explorer.aggregate import PerturbationMap
 from explorer.align import METHODS
-from explorer.card import CARD_FILE, Card, ContextCard, RepresentationCard, inside, is_knowledge, read_card
+from explorer.card import (
+    CARD_FILE,
+    LOG_NORMALIZE,
+    PCA,
+    Card,
+    ContextCard,
+    RepresentationCard,
+    inside,
+    is_knowledge,
+    read_card,
+)
 from explorer.errors import InputError, listed, shown, unknown_name
+from explorer.expression import LogNormalizedSource, PrincipalComponentsSource, recognize_expression, usual_components
 from explorer.layout import Layout
 from explorer.matching import RowNames
 from explorer.roles import detect_roles
-from explorer.screen import Context, Kind, Representation, Roles, RowSource, Screen
+from explorer.screen import Context, Kind, Representation, Roles, RowSource, RowTable, Screen, check_roles
 from explorer.sources import ReorderedSource
-from explorer.stored import ROW_NAMES, is_stored, matrix_keys, read_obs, stored_keys, stored_source
-from explorer.tables import FeatureTable, is_table, read_npy, read_table, split_features
+from explorer.stored import ROW_NAMES, StoredRows, is_stored, matrix_keys, read_obs, stored_keys, stored_source
+from explorer.tables import FeatureTable, Table, is_table, open_table, read_npy, split_features
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,7 +77,7 @@ class Dataset:
 
 
 def load_dataset(path: str | Path, *, roles: Mapping[str, Any] | None = None) -> Dataset:
-    """Open a dataset folder or a single file without reading its rows.
+    """Open a dataset folder or a single file without reading its rows; a sample tells whether a file holds counts.
 
     Parameters
     ----------
@@ -129,7 +140,8 @@ def load_screen(dataset: Dataset, context: str | None = None) -> Screen:
     Returns
     -------
     Screen
-        With every representation of the card; feature matrices of h5ad and zarr files are not read yet.
+        With every representation of the card, and the columns that the roles name; feature matrices of h5ad and
+        zarr files and of large parquet files are not read yet.
 
     Raises
     ------
@@ -140,8 +152,11 @@ def load_screen(dataset: Dataset, context: str | None = None) -> Screen:
     has_card = (dataset.path / CARD_FILE).is_file()
     path = inside(dataset.path, entry.rows) if has_card else dataset.path
     roles = dataset.card.roles
-    rows, primary = _read_rows_of(path, roles)
-    shell = Screen(dataset.name, entry.context, rows, roles)
+    rows, primary = _open_rows(path, roles)
+    check_roles(roles, primary.metadata if isinstance(primary, FeatureTable) else rows.columns)
+    # Millions of rows have columns by the dozen; those without a role are never read.
+    wanted = list(dict.fromkeys(column for _, column in roles.named()))
+    shell = Screen(dataset.name, entry.context, rows.select(wanted), roles)
     names = RowNames(rows, roles)
     representations = {
         name: _representation(dataset, card, entry, (primary, names))
@@ -206,17 +221,15 @@ def _is_key(source: str) -> bool:
     return source == "X" or source.startswith(("obsm/", "layers/"))
 
 
-def _read_rows_of(path: Path, roles: Roles) -> tuple[pl.DataFrame, FeatureTable | Path]:
-    """Read the row table, and say where its own matrix is: in the same table, or in the stored file."""
+def _open_rows(path: Path, roles: Roles) -> tuple[StoredRows | Table, FeatureTable | Path]:
+    """Open the row table, and say where its own matrix is: in the same table, or in the stored file."""
     if is_stored(path):
-        return read_obs(path), path
-    table = read_table(path)
-    named = [roles.perturbation, roles.batch, roles.guide, roles.control_column, *roles.group]
-    known = tuple(column for column in named if column is not None)
+        return StoredRows(path), path
+    table = open_table(path)
+    known = tuple(column for _, column in roles.named())
     if all(column in known or not table.schema[column].is_numeric() for column in table.columns):
         return table, path
-    split = split_features(table, path, metadata=known)
-    return split.metadata, split
+    return table, split_features(table, metadata=known)
 
 
 def _representation(
@@ -241,12 +254,21 @@ def _representation(
     return Representation(
         name=card.name,
         kind=card.kind,
-        source=source,
-        origin=origin,
+        source=_transformed(source, card),
+        origin=", ".join((origin, *card.transform)),
         description=card.description,
         trained=card.trained,
         seed_of=card.seed_of,
     )
+
+
+def _transformed(source: RowSource, card: RepresentationCard) -> RowSource:
+    """Have the rows transformed when they are read, as the card says; nothing is read here."""
+    if LOG_NORMALIZE in card.transform:
+        source = LogNormalizedSource(source, name=card.name)
+    if PCA in card.transform:
+        source = PrincipalComponentsSource(source, card.components or usual_components(source.shape), card.name)
+    return source
 
 
 def _own_matrix(primary: FeatureTable | Path, key: str, name: str) -> RowSource:
@@ -270,22 +292,25 @@ def _other_file(path: Path, names: RowNames) -> RowSource:
     if path.suffix == ".npy":
         return read_npy(path)
     if is_stored(path):
-        source, order = stored_source(path, "X"), names.order_of_names(read_obs(path)[ROW_NAMES], path.name)
+        own = read_obs(path, [ROW_NAMES])[ROW_NAMES]
+        source, order = stored_source(path, "X"), names.order_of_names(own, path.name)
     else:
-        table = read_table(path)
-        source = split_features(table, path, metadata=names.columns).features
-        order = names.order_of_table(table, path.name)
+        split = split_features(open_table(path), metadata=names.columns)
+        source, order = split.features, names.order_of_table(split.table, path.name)
     return source if order is None else ReorderedSource(source, order)
 
 
 def _dataset_of_file(path: Path, given: Mapping[str, Any]) -> Dataset:
     stored = is_stored(path)
-    rows = read_obs(path) if stored else read_table(path)
+    rows: RowTable = StoredRows(path) if stored else open_table(path)
     roles, notes = detect_roles(rows, given)
     keys = matrix_keys(path) if stored else ["X"]
     if not keys:
         msg = f"{path.name!r} holds no matrix: neither X nor layers nor obsm"
         raise InputError(msg)
+    representations = {key: RepresentationCard(key, _usual_kind(key), key) for key in keys}
+    derived, derived_notes = _derived_cards(path, keys) if stored else ([], ())
+    representations |= {card.name: card for card in derived}
     name = re.sub(r"[^A-Za-z0-9 ._+-]", "-", path.name.split(".")[0]) or "file"
     card = Card(
         title=path.name,
@@ -293,10 +318,50 @@ def _dataset_of_file(path: Path, given: Mapping[str, Any]) -> Dataset:
         citation="not stated",
         roles=roles,
         contexts={"all": ContextCard(Context("all"), path.name)},
-        representations={key: RepresentationCard(key, _usual_kind(key), key) for key in keys},
+        representations=representations,
+        defaults=_usual_sides(representations, derived),
         description="A single file, opened without a card.",
     )
-    return Dataset(name, path, card, notes)
+    return Dataset(name, path, card, (*notes, *derived_notes))
+
+
+def _derived_cards(path: Path, keys: list[str]) -> tuple[list[RepresentationCard], tuple[str, ...]]:
+    """Offer log-normalised counts and principal components where X or a layer holds expression, and say so.
+
+    The first matrix of counts is taken; where there is none, X if it looks log-normalised.
+    """
+    found = {}
+    for key in keys:
+        if not key.startswith("obsm/"):
+            try:
+                source = stored_source(path, key)
+                found[key] = recognize_expression(source), usual_components(source.shape)
+            except InputError:
+                continue  # whoever asks for these rows is told why
+    counts = next((key for key, (kind, _) in found.items() if kind == "counts"), None)
+    if counts is None and found.get("X", (None, 0))[0] != "log-normalized":
+        return [], ()
+    key = counts or "X"
+    components = found[key][1]
+    normalize = (LOG_NORMALIZE,) if counts else ()
+    cards = [
+        RepresentationCard(f"{key}/pca-{components}", "simple", key, transform=(*normalize, PCA), components=components)
+    ]
+    if not counts:
+        return cards, (f"{key!r} looks log-normalised: {cards[0].name!r} is offered too",)
+    cards.insert(0, RepresentationCard(f"{key}/log-normalized", "simple", key, transform=normalize))
+    return cards, (f"{key!r} holds counts: {cards[0].name!r} and {cards[1].name!r} are offered too",)
+
+
+def _usual_sides(
+    representations: Mapping[str, RepresentationCard], derived: list[RepresentationCard]
+) -> dict[str, str] | None:
+    """Show log-normalised expression first, since a cosine of raw counts is one of the genes every cell expresses."""
+    if not derived:
+        return None
+    left = derived[0].name if len(derived) > 1 else derived[0].source
+    learned = [card.name for card in representations.values() if card.kind == "learned"]
+    return {"left": left, "right": learned[0] if learned else derived[-1].name}
 
 
 def _usual_kind(key: str) -> Kind:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from explorer.errors import InputError, listed, shown
-from explorer.screen import Roles
+from explorer.screen import Roles, RowTable
 from explorer.stored import ROW_NAMES
 
 Order = npt.NDArray[np.intp]
@@ -18,23 +19,20 @@ Order = npt.NDArray[np.intp]
 class RowNames:
     """How the rows of a screen are called: by row name, and by perturbation where that is unique.
 
+    The names are read when a file is to be matched by them, and not before.
+
     Parameters
     ----------
     rows, roles
         Of the screen.
     """
 
-    def __init__(self, rows: pl.DataFrame, roles: Roles) -> None:
+    def __init__(self, rows: RowTable, roles: Roles) -> None:
         self.n_rows = rows.height
         self.columns = tuple(dict.fromkeys((ROW_NAMES, "row", roles.perturbation)))
-        present = {column: rows[column].cast(pl.String) for column in self.columns if column in rows.columns}
-        if ROW_NAMES in present:
-            # A table beside an h5ad file calls the obs_names "row".
-            present.setdefault("row", present[ROW_NAMES])
-        self._unique = {column: names for column, names in present.items() if names.n_unique() == rows.height}
-        self._repeated = {column: names for column, names in present.items() if column not in self._unique}
+        self._rows = rows
 
-    def order_of_table(self, table: pl.DataFrame, origin: str) -> Order | None:
+    def order_of_table(self, table: RowTable, origin: str) -> Order | None:
         """Find the line of a table for each row of the screen.
 
         Returns
@@ -62,13 +60,31 @@ class RowNames:
         """Find the row of an h5ad or zarr file, by its obs_names, for each row of the screen; as `order_of_table`."""
         if _are_counters(names):
             return None
+        distinct = names.unique()
         for own in self._candidates():
-            if set(own) == set(names):
+            if len(distinct) == len(own) == _n_shared(own, distinct):
                 return _order(names, own, origin)
         first = next(self._candidates(), None)
         return None if first is None else _order(names, first, origin)
 
-    def _column_of_names(self, table: pl.DataFrame, origin: str) -> tuple[pl.Series, pl.Series] | None:
+    @cached_property
+    def _names(self) -> tuple[dict[str, pl.Series], dict[str, pl.Series]]:
+        present = {name: self._rows[name].cast(pl.String) for name in self.columns if name in self._rows.columns}
+        if ROW_NAMES in present:
+            # A table beside an h5ad file calls the obs_names "row".
+            present.setdefault("row", present[ROW_NAMES])
+        unique = {column: names for column, names in present.items() if names.n_unique() == self.n_rows}
+        return unique, {column: names for column, names in present.items() if column not in unique}
+
+    @property
+    def _unique(self) -> dict[str, pl.Series]:
+        return self._names[0]
+
+    @property
+    def _repeated(self) -> dict[str, pl.Series]:
+        return self._names[1]
+
+    def _column_of_names(self, table: RowTable, origin: str) -> tuple[pl.Series, pl.Series] | None:
         """Find a text column, whatever it is called, that names the rows of the screen.
 
         A column of names that are not the screen's must not be passed over: taking the rows in their order would
@@ -83,7 +99,7 @@ class RowNames:
         texts = [names for names in texts if names.n_unique() == len(names) > 1 and not _are_counters(names)]
         for names in texts:
             for own in candidates:
-                if set(own) & set(names):
+                if _n_shared(own, names):
                     return names, own
         if texts and candidates:
             message = (
@@ -99,7 +115,18 @@ class RowNames:
 
 def _are_counters(names: pl.Series) -> bool:
     """Whether names are what anndata makes up where there is none: they name nothing."""
-    return names.to_list() == [str(number) for number in range(len(names))]
+    if len(names) and (names[0] != "0" or names[-1] != str(len(names) - 1)):
+        return False
+    return names.equals(pl.int_range(len(names), eager=True).cast(pl.String), null_equal=True)
+
+
+def _n_shared(own: pl.Series, names: pl.Series) -> int:
+    """Count the names of one series that the other has too."""
+    return _one_column(own).join(_one_column(names), on="name", how="semi", nulls_equal=True).height
+
+
+def _one_column(names: pl.Series) -> pl.DataFrame:
+    return names.alias("name").to_frame()
 
 
 def _order(names: pl.Series, own: pl.Series, origin: str) -> Order | None:
@@ -107,16 +134,18 @@ def _order(names: pl.Series, own: pl.Series, origin: str) -> Order | None:
         repeated = names.filter(names.is_duplicated()).unique().sort()
         msg = f"{origin!r} names rows more than once: {listed(repeated)}; make its row names unique"
         raise InputError(msg)
-    places = {name: place for place, name in enumerate(names)}
-    missing = [name for name in own if name not in places]
-    wanted = set(own)
-    extra = [name for name in names if name not in wanted]
-    if missing or extra:
-        lacks = f"lacks {len(missing):,} rows ({listed(missing, limit=3)})" if missing else ""
-        adds = f"has {len(extra):,} rows the screen has not ({listed(extra, limit=3)})" if extra else ""
+    places = _one_column(names).with_row_index("place")
+    found = _one_column(own).join(places, on="name", how="left", nulls_equal=True, maintain_order="left")
+    missing = own.filter(found["place"].is_null())
+    extra = _one_column(names).join(_one_column(own), on="name", how="anti", nulls_equal=True, maintain_order="left")
+    if len(missing) or extra.height:
+        lacks = f"lacks {len(missing):,} rows ({listed(missing, limit=3)})" if len(missing) else ""
+        adds = (
+            f"has {extra.height:,} rows the screen has not ({listed(extra['name'], limit=3)})" if extra.height else ""
+        )
         message = f"{origin!r} {' and '.join(part for part in (lacks, adds) if part)}: give it the screen's rows"
         raise InputError(message)
-    order = np.fromiter((places[name] for name in own), dtype=np.intp, count=len(own))
+    order = found["place"].to_numpy().astype(np.intp)
     return None if np.array_equal(order, np.arange(len(order))) else order
 
 
@@ -124,10 +153,11 @@ def _same_order(names: pl.Series, own: pl.Series, origin: str) -> None:
     """Check names that repeat: they match no rows, but they show that the order is not the screen's."""
     if len(names) != len(own):
         return  # an error of its own, with both numbers of rows
-    for line, (name, wanted) in enumerate(zip(names, own, strict=True), start=1):
-        if name != wanted:
-            message = (
-                f"{origin!r} is in another order than the screen: row {line:,} is {shown(name)} there and "
-                f"{shown(wanted)} in the screen; names repeat, so put its rows in the screen's order"
-            )
-            raise InputError(message)
+    different = names.ne_missing(own).arg_true()
+    if len(different):
+        line = int(different[0])
+        message = (
+            f"{origin!r} is in another order than the screen: row {line + 1:,} is {shown(names[line])} there and "
+            f"{shown(own[line])} in the screen; names repeat, so put its rows in the screen's order"
+        )
+        raise InputError(message)

@@ -450,7 +450,7 @@ class _Collector:
         here = slice(first, first + len(values))
         unit, role, batch = self._labels.unit[here], self._labels.role[here], self._labels.batch[here]
         slots = self._slots[start - self._first : start - self._first + len(values)]
-        finite = self._adder(values, slots, self._sums, self._counts)
+        finite = self._adder(values, slots, (self._sums, self._counts))
         controls = np.flatnonzero((role != NOT_CONTROL) & finite)
         if len(controls):
             groups = _groups_of(batch[controls], role[controls])

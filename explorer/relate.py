@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from explorer import kernels
 from explorer.aggregate import PerturbationMap
 from explorer.errors import InputError
 
@@ -18,6 +19,23 @@ _TIE = 10.0**-TIE_DECIMALS
 # Candidates beyond k that are looked at before a row is searched in full for ties.
 _PADDING = 8
 _BLOCK_BYTES = 64 * 2**20
+# Scores in float32 that candidates are taken from; a smaller block keeps two threads waiting for each other.
+_SCORES_BYTES = 64 * 2**20
+# A block converted to float64 for one query stays in the processor's cache.
+_QUERY_BYTES = 2**20
+# From here on compiled loops pay for their compilation: values that one query reads, and scores of many queries.
+COMPILED_QUERY = 2**23
+COMPILED_SCORES = 2**26
+# Beyond so many neighbours, or so few perturbations for each, lines are sorted whole.
+_MOST_COMPILED_K = 256
+_LEAST_ROWS_PER_NEIGHBOR = 64
+# Half the distance from 1 to the next float32.
+_HALF_STEP = 2.0**-24
+
+# Rows, and the probability of each.
+Membership = tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]
+# Lines of the queries, their first k and the scores of those, and the memberships of tied lines.
+_Found = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.float64], Mapping[int, Membership]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,7 +108,7 @@ class Ranking:
         places[~np.isfinite(scores)] = np.nan
         return places[np.asarray(rows, dtype=np.intp)]
 
-    def membership(self, k: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
+    def membership(self, k: int) -> Membership:
         """Rows that may be among the first k when ties are broken at random, and the probability of each."""
         return membership(self.scores, k)
 
@@ -113,7 +131,7 @@ class Neighborhoods:
     queries: npt.NDArray[np.intp]
     rows: npt.NDArray[np.intp]
     similarities: npt.NDArray[np.float32]
-    ties: Mapping[int, tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]]
+    ties: Mapping[int, Membership]
 
     @property
     def k(self) -> int:
@@ -152,19 +170,36 @@ def rank_all(perturbation_map: PerturbationMap, query: str, *, opposite: bool = 
             f"the profile of {query!r} is zero in {perturbation_map.recipe.representation!r}: it has no neighbours"
         )
         raise InputError(message)
-    # float64 throughout: in float32 the sixth decimal would depend on the order of the features.
-    profiles, norms = perturbation_map.profiles, perturbation_map.norms
-    target = profiles[row].astype(np.float64) / norms[row]
-    products = np.empty(len(profiles))
-    step = max(1, _BLOCK_BYTES // (16 * len(target)))
-    for start in range(0, len(products), step):
-        products[start : start + step] = profiles[start : start + step].astype(np.float64) @ target
-    similarities = products / np.where(norms > 0, norms, 1.0)
+    norms = perturbation_map.norms
+    similarities = _products(perturbation_map.profiles, row) / (np.where(norms > 0, norms, 1.0) * norms[row])
     similarities = np.round(similarities, TIE_DECIMALS)
     similarities[perturbation_map.norms == 0] = np.nan
     similarities[row] = np.nan
     # Rounding may leave a duplicate profile a hair outside the range of a cosine.
     return Ranking(query, perturbation_map.names, np.clip(similarities, -1.0, 1.0), opposite)
+
+
+def prepare_queries(perturbation_map: PerturbationMap) -> None:
+    """Compile in the background what questions to a large map will need; until then they are answered without it."""
+    profiles = perturbation_map.profiles
+    if profiles.size >= COMPILED_QUERY or len(profiles) ** 2 >= COMPILED_SCORES:
+        kernels.compile_meanwhile()
+
+
+def _products(profiles: npt.NDArray[np.float32], row: int) -> npt.NDArray[np.float64]:
+    """Inner products of one row with all."""
+    # float64 throughout: in float32 the sixth decimal would depend on the order of the features.
+    products = np.empty(len(profiles))
+    loops = kernels.compiled_already() if profiles.size >= COMPILED_QUERY else None
+    if loops is not None:
+        with kernels.make_pool() as pool:
+            kernels.run_in_parts(pool, loops.products, len(profiles), profiles, row, products)
+        return products
+    target = profiles[row].astype(np.float64)
+    step = max(1, _QUERY_BYTES // (8 * len(target)))
+    for start in range(0, len(products), step):
+        products[start : start + step] = profiles[start : start + step].astype(np.float64) @ target
+    return products
 
 
 def neighborhood(perturbation_map: PerturbationMap, query: str, *, k: int = 10, opposite: bool = False) -> Neighborhood:
@@ -218,19 +253,16 @@ def neighborhoods(
     asked = np.arange(n) if queries is None else np.asarray(queries, dtype=np.intp)
     rows = np.full((len(asked), k), -1, dtype=np.intp)
     similarities = np.full((len(asked), k), np.nan, dtype=np.float32)
-    ties: dict[int, tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]] = {}
-    for start, scores in score_blocks(perturbation_map, asked, opposite=opposite):
-        top, values, overflow = _top_of_block(scores, k)
-        stop = start + len(scores)
+    ties: dict[int, Membership] = {}
+    for lines, top, values, tied in _search(perturbation_map, asked, k, opposite=opposite):
         found = np.isfinite(values)
-        rows[start:stop] = np.where(found, top, -1)
-        similarities[start:stop] = np.where(found, -values if opposite else values, np.nan)
-        for line, probabilities in overflow.items():
-            ties[start + line] = probabilities
+        rows[lines] = np.where(found, top, -1)
+        similarities[lines] = np.where(found, -values if opposite else values, np.nan)
+        ties |= tied
     return Neighborhoods(asked, rows, similarities, ties)
 
 
-def membership(scores: npt.NDArray[np.floating], k: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
+def membership(scores: npt.NDArray[np.floating], k: int) -> Membership:
     """Probability of each row to be among the k largest when ties are broken at random.
 
     Parameters
@@ -292,13 +324,81 @@ def score_blocks(
         yield start, scores
 
 
+def _search(
+    perturbation_map: PerturbationMap, asked: npt.NDArray[np.intp], k: int, *, opposite: bool
+) -> Iterator[_Found]:
+    """Answer all queries, some at a time: by the compiled loops where they pay, the others by whole lines."""
+    left = np.ones(len(asked), dtype=bool)
+    n_usable = int((perturbation_map.norms > 0).sum())
+    pays = len(asked) * n_usable >= COMPILED_SCORES
+    if pays and k <= _MOST_COMPILED_K and n_usable >= k * _LEAST_ROWS_PER_NEIGHBOR:
+        for found in _search_candidates(perturbation_map, asked, k, opposite=opposite):
+            left[found[0]] = False
+            yield found
+    lines = np.flatnonzero(left)
+    for start, scores in score_blocks(perturbation_map, asked[lines], opposite=opposite):
+        block = lines[start : start + len(scores)]
+        top, values, tied = _top_of_block(scores, k)
+        yield block, top, values, {int(block[line]): found for line, found in tied.items()}
+
+
+def _search_candidates(
+    perturbation_map: PerturbationMap, asked: npt.NDArray[np.intp], k: int, *, opposite: bool
+) -> Iterator[_Found]:
+    """Answer queries from candidates: scores in float32 leave few, which are scored again in float64.
+
+    Exact: a score in float32 is off by at most `error` (rounding of n_features products of unit vectors, in any
+    order; Higham 2002, doi:10.1137/1.9780898718027), so whatever ranks among the first k after rounding to six
+    decimals, ties included, lies within two errors and one decimal of the k-th largest float32 score. A query
+    with more candidates than there is room for is left out.
+    """
+    loops = kernels.compiled()
+    usable = np.flatnonzero(perturbation_map.norms > 0)
+    profiles, norms = perturbation_map.profiles, perturbation_map.norms
+    if len(usable) < len(norms):
+        profiles, norms = profiles[usable], norms[usable]
+    unit = (profiles / norms[:, None]).astype(np.float32)
+    n, n_features = unit.shape
+    error = (n_features + 4) * _HALF_STEP / (1 - (n_features + 4) * _HALF_STEP)
+    margin, sign = np.float32(2 * error + 1.01 * _TIE), -1.0 if opposite else 1.0
+    queries = np.full(len(perturbation_map.norms), -1)
+    queries[usable] = np.arange(n)
+    queries = queries[asked]
+    silent = np.flatnonzero(queries < 0)
+    yield silent, np.full((len(silent), k), -1), np.full((len(silent), k), -np.inf), {}
+    lines = np.flatnonzero(queries >= 0)
+    width, capacity = kernels.whole_tiles(n), 2 * k + 128
+    height = max(1, min(_SCORES_BYTES // (4 * width), len(lines)))
+    scores = np.full((height, width), -np.inf, dtype=np.float32)
+    rows, values = np.empty((height, capacity), dtype=np.int32), np.empty((height, capacity))
+    counts = np.empty(height, dtype=np.int64)
+    with kernels.make_pool() as pool:
+        for start in range(0, len(lines), height):
+            block = lines[start : start + height]
+            own = queries[block]
+            np.matmul(np.float32(sign) * unit[own], unit.T, out=scores[: len(own), :n])
+            kernels.run_in_parts(pool, loops.candidates, len(own), scores, own, k, margin, rows, counts)
+            exact = (profiles, norms, own, sign, 10.0**TIE_DECIMALS, rows, counts, values)
+            kernels.run_in_parts(pool, loops.refine, len(own), *exact)
+            done = np.flatnonzero(counts[: len(own)] >= 0)
+            tied = done[(counts[done] > k) & (values[done, k - 1] == values[done, k])]
+            memberships = {
+                int(block[line]): _shared_places(usable[rows[line, : counts[line]]], values[line, : counts[line]], k)
+                for line in tied.tolist()
+            }
+            yield block[done], usable[rows[done, :k]], values[done, :k], memberships
+
+
+def _shared_places(rows: npt.NDArray[np.intp], values: npt.NDArray[np.float64], k: int) -> Membership:
+    """`membership` of candidates in order, largest first."""
+    above, tied = np.sort(rows[values > values[k - 1]]), rows[values == values[k - 1]]
+    share = (k - len(above)) / len(tied)
+    return np.concatenate([above, tied]), np.concatenate([np.ones(len(above)), np.full(len(tied), share)])
+
+
 def _top_of_block(
     scores: npt.NDArray[np.float64], k: int
-) -> tuple[
-    npt.NDArray[np.intp],
-    npt.NDArray[np.float64],
-    dict[int, tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]],
-]:
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64], dict[int, Membership]]:
     """First k of every line, largest first and ties by row number; and the lines whose k-th place is tied."""
     n = scores.shape[1]
     width = min(n, k + _PADDING)

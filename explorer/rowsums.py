@@ -14,10 +14,8 @@ COMPILE_ABOVE = 2**25
 # Exponent bits of a float32; all of them set means NaN or infinite.
 _SIGN_OFF, _INFINITE = 0x7FFFFFFF, 0x7F800000
 
-AddRows = Callable[
-    [npt.NDArray[np.float32], npt.NDArray[np.int32], npt.NDArray[np.float64], npt.NDArray[np.int64]],
-    npt.NDArray[np.bool_],
-]
+Totals = tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]
+AddRows = Callable[[npt.NDArray[np.float32], npt.NDArray[np.int32], Totals], npt.NDArray[np.bool_]]
 
 
 def row_adder(n_values: int) -> AddRows:
@@ -34,8 +32,7 @@ def row_adder(n_values: int) -> AddRows:
 def add_rows_plain(
     values: npt.NDArray[np.float32],
     slot: npt.NDArray[np.int32],
-    sums: npt.NDArray[np.float64],
-    counts: npt.NDArray[np.int64],
+    totals: Totals,
 ) -> npt.NDArray[np.bool_]:
     """Add each finite row to the sum of its group, in place.
 
@@ -45,8 +42,8 @@ def add_rows_plain(
         Rows, shape (n, n_features).
     slot
         Group of each row, −1 for rows that enter none, shape (n,).
-    sums, counts
-        Totals so far, shapes (n_groups, n_features) and (n_groups,); both are added to.
+    totals
+        Sums and counts so far, shapes (n_groups, n_features) and (n_groups,); both are added to.
 
     Returns
     -------
@@ -55,6 +52,7 @@ def add_rows_plain(
     """
     from scipy import sparse
 
+    sums, counts = totals
     finite = np.asarray(np.isfinite(values).all(axis=1))
     enters = np.flatnonzero(finite & (slot >= 0))
     present, place = np.unique(slot[enters], return_inverse=True)
@@ -68,12 +66,11 @@ def add_rows_plain(
 def _add_rows_compiled(
     values: npt.NDArray[np.float32],
     slot: npt.NDArray[np.int32],
-    sums: npt.NDArray[np.float64],
-    counts: npt.NDArray[np.int64],
+    totals: Totals,
 ) -> npt.NDArray[np.bool_]:
     finite: npt.NDArray[np.bool_] = np.empty(len(values), dtype=np.bool_)
     rows = np.ascontiguousarray(values)
-    _compiled()(rows, rows.view(np.uint32), slot, sums, counts, finite)
+    _compiled()(rows, rows.view(np.uint32), slot, *totals, finite)
     return finite
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from explorer.activity import ACTIVE_Q
 from explorer.aggregate import PerturbationMap
 from explorer.catalog import (
     Catalog,
@@ -28,12 +29,15 @@ from explorer.compare import (
     merged_table,
 )
 from explorer.errors import InputError
+from explorer.side_activity import activity_column, active_names
 from explorer.layout import Layout, rotate_onto
 from explorer.load import Dataset
 from explorer.relationships import compare_enrichment, enrichment
-from explorer.view import View, check_query
+from explorer.view import EVERY, View, check_query
 
 GENE_SET_Q = 0.05
+# A map of fewer perturbations than this has no neighbourhoods to speak of.
+MOST_FEW = 12
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,11 +50,14 @@ class Pair:
         The maps.
     layouts
         Their layouts, the right one rotated onto the left.
+    notice
+        Which perturbations were left out, in a sentence; else empty.
     """
 
     left: PerturbationMap
     right: PerturbationMap
     layouts: tuple[Layout, Layout]
+    notice: str = ""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -116,10 +123,10 @@ def pair_of(catalog: Catalog, view: View, *, compute_umap: bool = False) -> Pair
     dataset = catalog.dataset(view.dataset)
     left, right = (shared_map(dataset, view.context, name, alignment=view.align) for name in (view.left, view.right))
     one, other = (shared_layout(dataset, side, compute_umap=compute_umap) for side in (left, right))
-    both_left, both_right = common_maps(left, right)
+    both_left, both_right, notice = _among(catalog, view, common_maps(left, right))
     one, other = _restricted(one, left, both_left), _restricted(other, right, both_right)
     turned = Layout(other.method, rotate_onto(one.coordinates, other.coordinates), other.trustworthiness)
-    return Pair(both_left, both_right, (one, turned))
+    return Pair(both_left, both_right, (one, turned), notice)
 
 
 def answer_view(catalog: Catalog, asked: View, *, fallback: str = "", compute_umap: bool = False) -> Answer:
@@ -144,7 +151,7 @@ def answer_view(catalog: Catalog, asked: View, *, fallback: str = "", compute_um
     shared_knowledge(catalog.dataset(asked.dataset))
     view, notice = check_query(asked, pair.left, pair.right, fallback=fallback)
     comparison = compare_query(pair.left, pair.right, view.query, k=view.k, opposite=view.opposite)
-    return Answer(view, pair, comparison, notice)
+    return Answer(view, pair, comparison, "; ".join(said for said in (pair.notice, notice) if said))
 
 
 def distribution_of(view: View, pair: Pair) -> OverlapDistribution:
@@ -161,7 +168,9 @@ def elsewhere(catalog: Catalog, view: View) -> dict[str, Comparison | None]:
             continue
         try:
             maps = [shared_map(dataset, context, name, alignment=view.align) for name in (view.left, view.right)]
-            found[context] = compare_query(maps[0], maps[1], view.query, k=view.k, opposite=view.opposite)
+            here = replace(view, context=context)
+            one, other, _ = _among(catalog, here, common_maps(maps[0], maps[1]))
+            found[context] = compare_query(one, other, view.query, k=view.k, opposite=view.opposite)
         except InputError:
             # An absent perturbation, or controls too few to align on: "not measured" is the answer.
             found[context] = None
@@ -171,7 +180,9 @@ def elsewhere(catalog: Catalog, view: View) -> dict[str, Comparison | None]:
 def table_of(catalog: Catalog, view: View, comparison: Comparison) -> pl.DataFrame:
     """Merge both neighbourhoods into one table, with what is known and whether other contexts agree."""
     knowledge = shared_knowledge(catalog.dataset(view.dataset))
-    return merged_table(comparison, knowledge=knowledge, elsewhere=elsewhere(catalog, view))
+    table = merged_table(comparison, knowledge=knowledge, elsewhere=elsewhere(catalog, view))
+    active = activity_column(catalog, view, table["perturbation"].to_list())
+    return table if active is None else table.insert_column(table.columns.index("known") + 1, active)
 
 
 def shared_gene_sets(catalog: Catalog, view: View, comparison: Comparison) -> pl.DataFrame:
@@ -197,13 +208,13 @@ def yardsticks(catalog: Catalog, view: View, pair: Pair) -> list[Yardstick]:
     found = []
     for name in dict.fromkeys((view.left, view.right)):
         halves = partial(shared_halves, dataset, view.context, name, alignment=view.align)
-        found.append(_yardstick(f"two replicate halves of {name}", halves, view))
+        found.append(_yardstick(f"two replicate halves of {name}", halves, view, pair=pair))
         first = cards[name].seed_of or name
         family = [first, *(other for other, card in cards.items() if card.seed_of == first)]
         if cards[name].kind == "learned" and len(family) > 1:
             second = next(other for other in family if other != name)
             seeds = partial(_maps_of, dataset, view, (name, second))
-            found.append(_yardstick(f"{name} and {second} (another seed)", seeds, view))
+            found.append(_yardstick(f"{name} and {second} (another seed)", seeds, view, pair=pair))
     return [yardstick for yardstick in found if yardstick is not None]
 
 
@@ -219,6 +230,7 @@ def table_csv(table: pl.DataFrame, view: View, pair: Pair) -> str:
         pl.lit(view.right).alias("right representation"),
         pl.lit(pair.right.fingerprint).alias("right recipe"),
         pl.lit(view.align).alias("alignment"),
+        pl.lit(view.among).alias("among"),
     ).write_csv()
 
 
@@ -231,6 +243,32 @@ def selection_table(names: list[str], comparison: Comparison) -> pl.DataFrame:
         columns[f"{side} rank"] = pl.Series(ranking.ranks_of(rows), dtype=pl.Int64, strict=False)
         columns[f"{side} similarity"] = ranking.similarities[rows]
     return pl.DataFrame(columns).sort("left rank", nulls_last=True)
+
+
+def _among(
+    catalog: Catalog, view: View, maps: tuple[PerturbationMap, PerturbationMap]
+) -> tuple[PerturbationMap, PerturbationMap, str]:
+    """Leave out what is not active on either side, if that was asked for; the query itself stays."""
+    left, right = maps
+    if view.among == EVERY:
+        return left, right, ""
+    active, silence = active_names(catalog, view)
+    if active is None:
+        return left, right, f"{silence}; showing all perturbations"
+    query = {view.query} & set(left.names)
+    names = (active & set(left.names)) | query
+    if len(names) < MOST_FEW:
+        return left, right, f"only {len(names - query)} perturbations are active on either side; showing all of them"
+    kept = f"only those active in {view.left} or {view.right} (q below {ACTIVE_Q:g})"
+    extra = "".join(f", and {name}" for name in query - active)
+    one, other = (_filtered(side, names, f"{kept}{extra}") for side in maps)
+    return one, other, f"showing {kept}: {len(names):,} of {left.n_perturbations:,} perturbations"
+
+
+def _filtered(made: PerturbationMap, names: Iterable[str], said: str) -> PerturbationMap:
+    """Take some perturbations, and say so in the recipe."""
+    recipe = replace(made.recipe, filter=f"{made.recipe.filter}; {said}")
+    return replace(made.restricted_to(set(names) & set(made.names)), recipe=recipe)
 
 
 def _restricted(layout: Layout, full: PerturbationMap, part: PerturbationMap) -> Layout:
@@ -246,11 +284,14 @@ def _maps_of(dataset: Dataset, view: View, names: tuple[str, str]) -> tuple[Pert
 
 
 def _yardstick(
-    what: str, make: Callable[[], tuple[PerturbationMap, PerturbationMap] | None], view: View
+    what: str, make: Callable[[], tuple[PerturbationMap, PerturbationMap] | None], view: View, *, pair: Pair
 ) -> Yardstick | None:
     try:
         made = make()
         maps = common_maps(*made) if made is not None else None
+        if maps is not None and view.among != EVERY:
+            one, other = (_filtered(side, pair.names, pair.left.recipe.filter) for side in maps)
+            maps = one, other
         if maps is None or view.query not in set(maps[0].names) or view.k >= maps[0].n_perturbations:
             return None
         query = compare_query(*maps, view.query, k=view.k, opposite=view.opposite).agreement.overlap

@@ -1,8 +1,9 @@
-"""Matrices that are read by ranges of rows: in memory or memory-mapped, dense and sparse, reordered."""
+"""Matrices that are read by ranges of rows: in memory, in a ``.npy`` file, dense and sparse, reordered."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,10 @@ from explorer.errors import InputError
 HASH_WHOLE_BELOW = 256 * 2**20
 _SAMPLE_BYTES = 2**20
 _N_SAMPLES = 64
+# Rows in another order are gathered this many bytes at a time: each time the stored rows are passed over once.
+_GATHER_BYTES = 64 * 2**20
+
+Block = tuple[int, npt.NDArray[np.float32]]
 
 
 def digest_file(path: Path) -> str:
@@ -45,9 +50,95 @@ def digest_file(path: Path) -> str:
     return digest.hexdigest()
 
 
+class Unchanged:
+    """A file that has to stay as it is while it is read in parts, so that the parts belong together."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._state = self._now()
+
+    def _now(self) -> tuple[int, int, int]:
+        status = self.path.stat()
+        return status.st_ino, status.st_size, status.st_mtime_ns
+
+    def check(self) -> None:
+        """Compare the file with what it was; call it after each part.
+
+        Raises
+        ------
+        InputError
+            When the file was written to or replaced.
+        OSError
+            When it is gone.
+        """
+        if self._now() != self._state:
+            message = f"{self.path.name!r} was changed while it was being read: wait until it is whole, and read again"
+            raise InputError(message)
+
+
+def as_float32(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Convert numbers of any type, without a copy where they are float32; what is too large becomes infinite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray(values, dtype=np.float32)
+
+
+def in_blocks(pieces: Iterable[Block], step: int) -> Iterator[Block]:
+    """Cut pieces of rows, read in order in whatever lengths suit a file, into blocks of equal length.
+
+    Parameters
+    ----------
+    pieces
+        First row and rows of each piece, shape (any, n_features); each begins where the last one ended.
+    step
+        Rows in a block; the last block may be shorter.
+
+    Yields
+    ------
+    tuple
+        First row of the block, and its rows; pieces of the right length are passed on without a copy.
+    """
+    kept: list[npt.NDArray[np.float32]] = []
+    first, n_kept = 0, 0
+    for begin, values in pieces:
+        if not n_kept:
+            first = begin
+        place = 0
+        while n_kept + len(values) - place >= step:
+            end = place + step - n_kept
+            part = values[place:end]
+            yield first, np.concatenate([*kept, part]) if kept else part
+            first, n_kept, place = first + step, 0, end
+            kept.clear()
+        if place < len(values):
+            kept.append(values[place:])
+            n_kept += len(values) - place
+    if n_kept:
+        yield first, np.concatenate(kept) if len(kept) > 1 else kept[0]
+
+
+def read_blocks(source: Any, bounds: tuple[int, int], step: int) -> Iterator[Block]:
+    """Read a range of rows of any source in blocks, with its own ``blocks`` where it has one."""
+    start, stop = bounds
+    if hasattr(source, "blocks"):
+        yield from source.blocks(start, stop, step)
+        return
+    for first in range(start, stop, step):
+        yield first, source.read(first, min(first + step, stop))
+
+
+def read_at_once(source: Any, start: int, stop: int) -> npt.NDArray[np.float32]:
+    """Read a range of rows as a single block, shape (stop − start, n_features)."""
+    n_rows, n_features = source.shape
+    start, stop = min(start, n_rows), min(stop, n_rows)
+    for _, block in source.blocks(start, stop, max(1, stop - start)):
+        whole: npt.NDArray[np.float32] = block
+        return whole
+    return np.empty((0, n_features), dtype=np.float32)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ArraySource:
-    """A dense matrix in memory or memory-mapped; it is made read-only."""
+    """A dense matrix in memory; it is made read-only."""
 
     values: npt.NDArray[Any]
     digest: str | None = None
@@ -70,7 +161,7 @@ class ArraySource:
 
     def read(self, start: int, stop: int) -> npt.NDArray[np.float32]:
         """Read rows `start` to `stop`, dense."""
-        return np.asarray(self.values[start:stop], dtype=np.float32)
+        return as_float32(self.values[start:stop])
 
     def fingerprint(self) -> str:
         """Digest of the values."""
@@ -105,6 +196,78 @@ class SparseSource:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class NpySource:
+    """A dense matrix in a ``.npy`` file, read with plain file reads: a memory map would keep the whole file resident.
+
+    Attributes
+    ----------
+    path
+        The file.
+    shape
+        Number of rows and of features.
+    dtype
+        Type of the stored numbers.
+    offset
+        Bytes before the first number.
+    by_column
+        Whether the numbers are stored column by column (Fortran order).
+    """
+
+    path: Path
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    offset: int
+    by_column: bool = False
+
+    def read(self, start: int, stop: int) -> npt.NDArray[np.float32]:
+        """Read rows `start` to `stop`, dense.
+
+        Raises
+        ------
+        InputError
+            When the file is gone or ends before its data does.
+        """
+        return read_at_once(self, start, stop)
+
+    def blocks(self, start: int, stop: int, step: int) -> Iterator[Block]:
+        """Read rows `start` to `stop` in order, `step` at a time, with the file opened once.
+
+        Raises
+        ------
+        InputError
+            When the file is gone or ends before its data does.
+        """
+        n_rows, n_features = self.shape
+        width = self.dtype.itemsize
+        try:
+            with self.path.open("rb") as stream:
+                file = Unchanged(self.path)
+                for first in range(start, stop, step):
+                    last = min(first + step, stop)
+                    if self.by_column:
+                        columns = np.empty((n_features, last - first), dtype=self.dtype)
+                        for column in range(n_features):
+                            stream.seek(self.offset + (column * n_rows + first) * width)
+                            columns[column] = np.fromfile(stream, dtype=self.dtype, count=last - first)
+                        block = columns.T
+                    else:
+                        stream.seek(self.offset + first * n_features * width)
+                        numbers = np.fromfile(stream, dtype=self.dtype, count=(last - first) * n_features)
+                        block = numbers.reshape(last - first, n_features)
+                    file.check()
+                    yield first, np.ascontiguousarray(as_float32(block))
+        except InputError:
+            raise
+        except (OSError, ValueError) as error:
+            message = f"can't read {self.path.name!r}: it is gone or was cut short; write it again with numpy.save"
+            raise InputError(message) from error
+
+    def fingerprint(self) -> str:
+        """Digest of the file."""
+        return digest_file(self.path)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class ReorderedSource:
     """Another source with its rows in another order.
 
@@ -126,15 +289,32 @@ class ReorderedSource:
 
     def read(self, start: int, stop: int) -> npt.NDArray[np.float32]:
         """Read rows `start` to `stop` of the new order, dense."""
-        wanted = self.order[start:stop]
+        return self._gather(self.order[start:stop])
+
+    def blocks(self, start: int, stop: int, step: int) -> Iterator[Block]:
+        """Read rows `start` to `stop` of the new order, `step` at a time.
+
+        The stored rows are passed over once for every 64 MiB, however the order scatters them.
+        """
+        rows = max(1, _GATHER_BYTES // (4 * max(1, self.shape[1])) // step) * step
+        pieces = (
+            (first, self._gather(self.order[first : min(first + rows, stop)])) for first in range(start, stop, rows)
+        )
+        yield from in_blocks(pieces, step)
+
+    def _gather(self, wanted: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
         out = np.empty((len(wanted), self.shape[1]), dtype=np.float32)
         by_place = np.argsort(wanted, kind="stable")
-        # Runs of neighbouring stored rows are read at once.
-        breaks = np.flatnonzero(np.diff(wanted[by_place]) > 1) + 1
-        for run in np.split(by_place, breaks):
-            if len(run):
-                first, last = int(wanted[run[0]]), int(wanted[run[-1]])
-                out[run] = self.source.read(first, last + 1)[wanted[run] - first]
+        stored = wanted[by_place]
+        step = max(1, _GATHER_BYTES // 8 // (4 * max(1, self.shape[1])))
+        # What lies between two wanted rows is read too unless it is long: a jump costs more than a few rows.
+        for run in np.split(np.arange(len(wanted)), np.flatnonzero(np.diff(stored) > step) + 1):
+            if not len(run):
+                continue
+            bounds = int(stored[run[0]]), int(stored[run[-1]]) + 1
+            for first, values in read_blocks(self.source, bounds, step):
+                low, high = np.searchsorted(stored, [first, first + len(values)])
+                out[by_place[low:high]] = values[stored[low:high] - first]
         return out
 
     def fingerprint(self) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import threading
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,17 @@ import numpy.typing as npt
 import polars as pl
 
 from explorer.errors import InputError
-from explorer.sources import digest_file
+from explorer.sources import Block, Unchanged, as_float32, digest_file, in_blocks, read_at_once
 
 STORED_ENDINGS = (".h5ad", ".zarr", ".h5")
 # The names of the rows (obs_names), as a column of the row table.
 ROW_NAMES = "_row"
+# Most that is decoded at once, dense or of a CSR matrix: compressed chunks are then decoded once and no more.
+_PIECE_BYTES = 64 * 2**20
+_PIECE_VALUES = 2**21
+# Texts that are Python objects, and codes that are looked up, at the same time.
+_TEXT_ROWS = 2**16
+_CODE_ROWS = 2**16
 
 
 def is_stored(path: Path) -> bool:
@@ -45,19 +51,45 @@ class StoredSource:
     path: Path
     key: str
     shape: tuple[int, int]
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def read(self, start: int, stop: int) -> npt.NDArray[np.float32]:
-        """Read rows `start` to `stop`, dense.
+        """Read rows `start` to `stop`, dense; as `blocks`, but the file is opened for them alone.
 
         Raises
         ------
         InputError
-            When the file ends before its data does.
+            As `blocks`.
         """
-        # HDF5 is not safe to enter from two threads of one process, and sessions are threads.
-        with self._lock, _reading(self.path, f"rows {start:,} to {stop:,} of {self.key!r}") as group:
-            return _read_rows(group[self.key], (start, stop), self.shape[1])
+        return read_at_once(self, start, stop)
+
+    def blocks(self, start: int, stop: int, step: int) -> Iterator[Block]:
+        """Read rows `start` to `stop` in order, `step` at a time, with the file opened once.
+
+        A chunk that is absent is an error, never fill values. Zarr by default leaves out chunks of nothing but the
+        fill value, and then a chunk that was lost can't be told from one of zeros; but a chunk of profiles holds
+        thousands of numbers, so that a lost one is the likelier by far, and would become zero profiles in silence.
+
+        Yields
+        ------
+        tuple
+            First row of the block, and its rows, float32, shape (≤ step, n_features).
+
+        Raises
+        ------
+        InputError
+            When the file is damaged, ends before its data does, lacks a chunk, or changes while it is read.
+        """
+        # No lock of ours: h5py has one for all calls into HDF5, and zarr needs none to read.
+        with _reading(self.path, f"rows {start:,} to {stop:,} of {self.key!r}") as group:
+            node = group[self.key]
+            watched = _Watched(self.path)
+            if hasattr(node, "shape"):
+                watched.check_allocated(node)
+                yield from in_blocks(_dense_pieces(node, (start, stop, step), watched), step)
+            else:
+                for part in ("data", "indices", "indptr"):
+                    watched.check_allocated(node[part])
+                yield from _csr_blocks(node, (start, stop, step), self.shape[1], watched)
 
     def fingerprint(self) -> str:
         """Digest of the file and the key."""
@@ -120,19 +152,87 @@ def stored_source(path: Path, key: str) -> StoredSource:
     raise InputError(message)
 
 
-def read_obs(path: Path) -> pl.DataFrame:
+class StoredRows:
+    """The row table of an h5ad or zarr file: its columns are known, and each is read when it is asked for.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Attributes
+    ----------
+    columns
+        ``_row``, the obs_names, and the columns of ``obs`` in their order.
+    height
+        Number of rows.
+    schema
+        Kind of each column: text (categories of text too), truth values or numbers.
+
+    Raises
+    ------
+    InputError
+        When there is no ``obs``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with _obs(path) as obs:
+            self.columns = [ROW_NAMES, *(str(name) for name in obs.attrs.get("column-order", []))]
+            index = _column(obs, ROW_NAMES)[0]
+            # Newer pandas has text with missing values, a group of two arrays, for an index too.
+            index = index if hasattr(index, "shape") else index["values" if "values" in index else "codes"]
+            self.height = int(index.shape[0])
+            self.schema: Mapping[str, Any] = {
+                name: _kind(obs[name]) if name in obs else pl.Unknown() for name in self.columns[1:]
+            } | {ROW_NAMES: pl.String()}
+
+    def __getitem__(self, name: str) -> pl.Series:
+        """Read one column."""
+        return self.select([name]).to_series()
+
+    def select(self, names: Sequence[str]) -> pl.DataFrame:
+        """Read some columns; categories and text that repeats become an Enum of the labels, sorted.
+
+        Raises
+        ------
+        InputError
+            When a column is stored in a way that can't be read.
+        """
+        with _obs(self.path) as obs:
+            found = {name: _read_column(*_column(obs, name)) for name in names}
+        return pl.DataFrame(found)
+
+
+def read_obs(path: Path, columns: Sequence[str] | None = None) -> pl.DataFrame:
     """Read ``obs`` of an h5ad or zarr file: numbers, truth values, text and categories.
+
+    A lost chunk of numbers or category codes in a zarr folder reads as zeros here: a chunk of nothing but the first
+    category is common, and zarr leaves it out.
+
+    Parameters
+    ----------
+    path
+        The file.
+    columns
+        Names of the columns to read, ``_row`` among them for the obs_names; all without it.
 
     Returns
     -------
     polars.DataFrame
-        ``_row``, the obs_names, and the columns of ``obs`` in their order.
+        ``_row``, the obs_names, and the columns of ``obs`` in their order; or the columns that were named.
 
     Raises
     ------
     InputError
         When there is no ``obs``, or a column is stored in a way that can't be read.
     """
+    rows = StoredRows(path)
+    return rows.select(rows.columns if columns is None else columns)
+
+
+@contextmanager
+def _obs(path: Path) -> Iterator[Any]:
     with _reading(path, "'obs'") as group:
         if "obs" not in group:
             msg = f"{path.name!r} has no 'obs' table: it is not an AnnData file; write it with anndata"
@@ -143,55 +243,209 @@ def read_obs(path: Path) -> pl.DataFrame:
                 f"'obs' in {path.name!r} is stored as by anndata before 0.7: read it with anndata and write it again"
             )
             raise InputError(message)
-        columns = {ROW_NAMES: _read_column(obs[str(obs.attrs.get("_index", "_index"))], "the index")}
-        for name in (str(name) for name in obs.attrs.get("column-order", [])):
-            columns[name] = _read_column(obs[name], repr(name))
-        return pl.DataFrame(columns)
+        yield obs
+
+
+def _column(obs: Any, name: str) -> tuple[Any, str]:
+    """Find a column, and what to call it in a message."""
+    if name == ROW_NAMES:
+        return obs[str(obs.attrs.get("_index", "_index"))], "the index"
+    return obs[name], repr(name)
+
+
+def _kind(node: Any) -> pl.DataType:
+    if not hasattr(node, "shape"):
+        part = next((part for part in ("categories", "values") if part in node), None)
+        return pl.Unknown() if part is None else _kind(node[part])
+    kind = np.dtype(node.dtype).kind
+    return {"b": pl.Boolean(), "i": pl.Int64(), "u": pl.UInt64(), "f": pl.Float64()}.get(kind, pl.String())
 
 
 def _read_column(node: Any, where: str) -> pl.Series:
     if hasattr(node, "shape"):
-        return _series(np.asarray(node[:]))
+        return _series(node)
     encoding = _encoding(node)
     if encoding == "categorical" or "codes" in node:
-        categories = _read_column(node["categories"], where).to_list()
-        codes = np.asarray(node["codes"][:]).tolist()
-        return pl.Series([categories[code] if code >= 0 else None for code in codes])
+        return _decode(_read_column(node["categories"], where), node["codes"])
     if "values" in node:  # nullable integers and booleans, and nullable strings
         values = _read_column(node["values"], where)
-        return values.set(_series(np.asarray(node["mask"][:])), None) if "mask" in node else values
+        return values.set(_series(node["mask"]), None) if "mask" in node else values
     message = (
         f"{where} of 'obs' is stored as {encoding!r}, which can't be read: write it as text, numbers or a category"
     )
     raise InputError(message)
 
 
-def _series(values: npt.NDArray[Any]) -> pl.Series:
-    if values.dtype.kind in "OSTU":
-        return pl.Series(
-            [item.decode() if isinstance(item, bytes) else str(item) for item in values.tolist()],
-            dtype=pl.String,
-        )
-    return pl.Series(values)
+def _decode(categories: pl.Series, codes: Any) -> pl.Series:
+    """Look codes up, a negative one being a missing value; text becomes an Enum of the labels, sorted.
+
+    Rows are looked up a part at a time: what polars works with is four times as wide as the codes.
+    """
+    if categories.dtype in (pl.String, pl.Enum):
+        texts = categories.cast(pl.String).to_list()
+        categories = pl.Series(texts, dtype=pl.Enum(sorted({text for text in texts if text is not None})))
+    # A missing value is one more category, so that a lookup is all there is to do.
+    lookup = pl.concat([categories, pl.Series([None], dtype=categories.dtype)])
+    parts = [lookup.clear()]
+    for start in range(0, int(codes.shape[0]), _CODE_ROWS):
+        part = np.asarray(codes[start : start + _CODE_ROWS], dtype=np.int32)
+        if part.max(initial=-1) >= len(categories):
+            message = "codes beyond the categories"
+            raise ValueError(message)
+        parts.append(lookup.gather(np.where(part < 0, len(categories), part)))
+    return pl.concat(parts, rechunk=True)
 
 
-def _read_rows(node: Any, bounds: tuple[int, int], n_features: int) -> npt.NDArray[np.float32]:
-    start, stop = bounds
-    if hasattr(node, "shape"):
-        return np.asarray(node[start:stop], dtype=np.float32)
-    indptr = np.asarray(node["indptr"][start : stop + 1], dtype=np.int64)
-    first, last = int(indptr[0]), int(indptr[-1])
-    data, indices = np.asarray(node["data"][first:last]), np.asarray(node["indices"][first:last])
-    # SciPy trusts these and writes outside the array where they are wrong.
-    ordered = first >= 0 and bool((np.diff(indptr) >= 0).all()) and len(indptr) == stop - start + 1
-    whole = len(data) == len(indices) == last - first
-    if not (ordered and whole and bool(((indices >= 0) & (indices < n_features)).all())):
-        message = "row pointers and column numbers contradict the shape"
-        raise ValueError(message)
+def _series(node: Any) -> pl.Series:
+    n_rows = int(node.shape[0])
+    if np.dtype(node.dtype).kind in "biuf":
+        return pl.Series(np.ascontiguousarray(node[:]))
+    _check_chunks(node, 0, n_rows)
+    return _read_names(node) if n_rows <= _TEXT_ROWS else _read_labels(node)
+
+
+def _read_names(node: Any, start: int = 0) -> pl.Series:
+    values = np.asarray(node[start : start + _TEXT_ROWS]).tolist()
+    return pl.Series([item.decode() if isinstance(item, bytes) else str(item) for item in values], dtype=pl.String)
+
+
+def _read_labels(node: Any) -> pl.Series:
+    """Read long text a part at a time: as an Enum where it repeats, else as it is."""
+    numbers: dict[str, int] = {}
+    codes: list[npt.NDArray[np.uint32]] = []
+    names: list[pl.Series] = []
+    for start in range(0, int(node.shape[0]), _TEXT_ROWS):
+        part = _read_names(node, start)
+        if names:
+            names.append(part)
+            continue
+        for text in part.unique().to_list():
+            numbers.setdefault(text, len(numbers))
+        if len(numbers) > (start + len(part)) / 2:
+            known = pl.Series(list(numbers), dtype=pl.String)
+            names = [*(known.gather(code) for code in codes), part]
+            continue
+        codes.append(part.cast(pl.Enum(list(numbers))).to_physical().cast(pl.UInt32).to_numpy())
+    return pl.concat(names) if names else _decode(pl.Series(list(numbers), dtype=pl.String), np.concatenate(codes))
+
+
+def _dense_pieces(node: Any, bounds: tuple[int, int, int], watched: _Watched) -> Iterator[Block]:
+    """Read a dense matrix by whole chunks, so that none is decoded twice."""
+    start, stop, step = bounds
+    rows = step
+    chunk = getattr(node, "shards", None) or node.chunks
+    if chunk is not None:
+        whole = max(1, step // chunk[0]) * chunk[0]
+        if whole * int(node.shape[1]) * np.dtype(node.dtype).itemsize <= _PIECE_BYTES:
+            rows = whole
+    # Pieces end where chunks do; without chunks they are the blocks themselves.
+    origin = 0 if chunk is not None and rows != step else start
+    first = start
+    while first < stop:
+        last = min(stop, origin + ((first - origin) // rows + 1) * rows)
+        values = node[first:last]
+        watched.check(node, first, last)
+        if len(values) != last - first:
+            message = f"{len(values)} rows where {last - first} were expected"
+            raise ValueError(message)
+        yield first, as_float32(values)
+        first = last
+
+
+def _csr_blocks(node: Any, bounds: tuple[int, int, int], n_features: int, watched: _Watched) -> Iterator[Block]:
+    """Read a CSR matrix by ranges of its values that span several blocks, and spread them out block by block."""
+    start, stop, step = bounds
+    n_values = min(int(node["data"].shape[0]), int(node["indices"].shape[0]))
+    many = max(1, 2**16 // step) * step
+    for begin in range(start, stop, many):
+        end = min(begin + many, stop)
+        pointers = np.asarray(node["indptr"][begin : end + 1], dtype=np.int64)
+        watched.check(node["indptr"], begin, end + 1)
+        # SciPy trusts these and writes outside the array where they are wrong.
+        if (
+            len(pointers) != end - begin + 1
+            or pointers[0] < 0
+            or pointers[-1] > n_values
+            or (np.diff(pointers) < 0).any()
+        ):
+            message = "row pointers contradict the shape"
+            raise ValueError(message)
+        place = 0
+        while place < end - begin:
+            reach = int(np.searchsorted(pointers, pointers[place] + _PIECE_VALUES, side="right")) - 1 - place
+            until = min(place + max(1, reach // step) * step, end - begin)
+            yield from _spread(node, begin, pointers[place : until + 1], (place, step, n_features), watched)
+            place = until
+
+
+def _spread(
+    node: Any, begin: int, pointers: npt.NDArray[np.int64], sizes: tuple[int, int, int], watched: _Watched
+) -> Iterator[Block]:
     from scipy import sparse
 
-    block = sparse.csr_matrix((data, indices, indptr - first), shape=(stop - start, n_features))
-    return np.asarray(block.toarray(), dtype=np.float32)
+    place, step, n_features = sizes
+    low, high = int(pointers[0]), int(pointers[-1])
+    data, columns = as_float32(node["data"][low:high]), np.asarray(node["indices"][low:high])
+    for part in ("data", "indices"):
+        watched.check(node[part], low, high)
+    if len(columns) and (int(columns.min()) < 0 or int(columns.max()) >= n_features):
+        message = "column numbers contradict the shape"
+        raise ValueError(message)
+    for first in range(0, len(pointers) - 1, step):
+        here = pointers[first : first + step + 1]
+        inside = slice(int(here[0]) - low, int(here[-1]) - low)
+        block = sparse.csr_array((data[inside], columns[inside], here - here[0]), shape=(len(here) - 1, n_features))
+        yield begin + place + first, block.toarray()
+
+
+class _Watched:
+    """A file that is being read: HDF5 gives zeros without a word for what was cut off or never written."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.file = None if path.is_dir() else Unchanged(path)
+
+    def check_allocated(self, node: Any) -> None:
+        """Refuse a matrix of an h5ad file of which a part was never written."""
+        if self.file is None or not node.size or node.is_virtual or node.external:
+            return
+        if node.chunks is None:
+            absent = int(node.id.get_storage_size() == 0)
+        else:
+            grid = (-(-length // size) for length, size in zip(node.shape, node.chunks, strict=True))
+            absent = int(np.prod(list(grid), dtype=np.int64)) - int(node.id.get_num_chunks())
+        if absent:
+            message = (
+                f"{node.name.strip('/')!r} in {self.path.name!r} was never written in full ({absent:,} chunks are "
+                "absent): write the file again"
+            )
+            raise InputError(message)
+
+    def check(self, node: Any, first: int, last: int) -> None:
+        """After a range was read: refuse it when the file changed meanwhile, or a chunk of it is absent."""
+        if self.file is None:
+            _check_chunks(node, first, last)
+        else:
+            self.file.check()
+
+
+def _check_chunks(array: Any, first: int, last: int) -> None:
+    """Refuse a range of a zarr array of which a chunk (or shard) is absent: zarr gives fill values for it."""
+    if not hasattr(array, "store_path") or first >= last:
+        return
+    folder = Path(str(array.store.root)) / array.path
+    sizes = array.shards or array.chunks
+    grid = [range(first // sizes[0], (last - 1) // sizes[0] + 1)]
+    grid += [range(-(-length // size)) for length, size in zip(array.shape[1:], sizes[1:], strict=True)]
+    for place in itertools.product(*grid):
+        name = array.metadata.encode_chunk_key(place)
+        if not (folder / name).is_file():
+            message = (
+                f"{array.path!r} in {array.store.root.name!r} lacks the chunk {name!r}: zarr gives {array.fill_value} "
+                "for what was lost; copy the file again, or, if the chunk holds nothing else, write it with zarr's "
+                "write_empty_chunks"
+            )
+            raise InputError(message)
 
 
 @contextmanager

@@ -25,6 +25,8 @@ MOST_HIGHLIGHTS = 1_000
 MOST_LINK_CHARACTERS = 4_000
 SIMILAR, OPPOSITE = "similar", "opposite"
 DIRECTIONS = (SIMILAR, OPPOSITE)
+EVERY, ACTIVE = "all", "active"
+AMONG = (EVERY, ACTIVE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,8 @@ class View:
         As in the link.
     direction
         ``similar`` or ``opposite``.
+    among
+        ``all`` perturbations, or those ``active`` on at least one side.
     highlights
         Perturbations of the user's own list.
     recipes
@@ -53,6 +57,7 @@ class View:
     direction: str = SIMILAR
     highlights: tuple[str, ...] = ()
     recipes: str = ""
+    among: str = EVERY
 
     @property
     def opposite(self) -> bool:
@@ -104,6 +109,7 @@ def read_view(parameters: Mapping[str, object], catalog: Catalog) -> tuple[View,
         align=choose("align", "alignment", METHODS, defaults.get("align", "none")),
         k=k,
         direction=choose("direction", "direction", DIRECTIONS, SIMILAR),
+        among=choose("among", "choice of perturbations", AMONG, EVERY),
         highlights=read_names(given.get("list", "")),
         recipes=given.get("recipes", ""),
     )
@@ -187,6 +193,7 @@ def checked_view(catalog: Catalog, **values: object) -> View:
         align=validated_choice(values["align"], METHODS, kind="alignment"),
         k=validated_k(values["k"]),
         direction=validated_choice(values["direction"], DIRECTIONS, kind="direction"),
+        among=validated_choice(values.get("among", EVERY), AMONG, kind="choice of perturbations"),
         highlights=tuple(str(name) for name in names)[:MOST_HIGHLIGHTS] if isinstance(names, tuple) else (),
     )
 
@@ -210,6 +217,7 @@ def link_parameters(view: View, *, recipes: str = "") -> dict[str, str]:
         "align": view.align,
         "k": str(view.k),
         "direction": view.direction,
+        "among": view.among,
         "list": ",".join(_linkable(view.highlights)),
         "recipes": recipes or view.recipes,
     }
@@ -244,7 +252,8 @@ def recipe_warning(linked: View, shown_view: View, *, recipes: str) -> str:
         Fingerprints of the maps shown.
     """
     same = all(
-        getattr(linked, name) == getattr(shown_view, name) for name in ("dataset", "context", "left", "right", "align")
+        getattr(linked, name) == getattr(shown_view, name)
+        for name in ("dataset", "context", "left", "right", "align", "among")
     )
     if not linked.recipes or not same or linked.recipes == recipes:
         return ""

@@ -10,6 +10,7 @@ import polars as pl
 
 from explorer.catalog import Catalog, shared_knowledge
 from explorer.compare import ONLY_LEFT, ONLY_RIGHT, Comparison, OverlapDistribution, known_counts
+from explorer.side_activity import SideActivity
 from explorer.side_by_side import GENE_SET_Q, Pair, Yardstick
 from explorer.view import View
 
@@ -27,6 +28,64 @@ def summary_sentence(comparison: Comparison) -> str:
         f"{comparison.query}: {shared:.3g} of {comparison.k} "
         f"{'opposites' if comparison.opposite else 'neighbours'} are the same on both sides "
         f"(by chance {comparison.k * scores.chance:.2g} of {comparison.k})."
+    )
+
+
+def activity_sentence(view: View, sides: tuple[SideActivity, SideActivity]) -> str:
+    """Say whether the query can be told from controls at all, before any neighbour is shown."""
+    judged = [side for side in sides if side.verdict != "not judged"]
+    if not judged:
+        reason = next((side.silence for side in sides if side.silence), "its profile is undefined")
+        return f"Whether {view.query} does anything was not judged: {reason}."
+    parts: dict[str, list[str]] = {}
+    for side in {side.representation: side for side in judged}.values():
+        parts.setdefault(side.verdict, []).append(f"{side.representation} ({_basis(side)})")
+    said = []
+    if "not active" in parts:
+        said.append(
+            f"{view.query} is not distinguishable from controls in {' and '.join(parts['not active'])}: "
+            "neighbours there are likely to mean nothing."
+        )
+    if "borderline" in parts:
+        said.append(f"{view.query} is at the border of what controls do in {' and '.join(parts['borderline'])}.")
+    if "active" in parts:
+        said.append(f"{view.query} is active in {' and '.join(parts['active'])}.")
+    return " ".join(said)
+
+
+def position_sentences(sides: tuple[SideActivity, SideActivity]) -> list[str]:
+    """Say where the position alone could be what the query's replicates have in common."""
+    found = []
+    for side in {side.representation: side for side in sides}.values():
+        if side.found is None or not side.found.shared_position:
+            continue
+        for position in side.position:
+            if position.column not in side.found.shared_position.split(","):
+                continue
+            alone = (
+                "what the position alone does can't be told, since no control repeats its position"
+                if math.isnan(position.score)
+                else f"position alone scores {position.score:.2f} (controls that find their own position; by chance "
+                f"{position.chance:.2f}, p {_small(position.p)})"
+            )
+            own = side.found.mean_average_precision
+            replicates = "" if math.isnan(own) else f", its replicates {own:.2f}"
+            found.append(
+                f"all replicates of {side.found.perturbation} have the same {position.column}, so position and effect "
+                f"can't be told apart in {side.representation}: {alone}{replicates}"
+            )
+    return found
+
+
+def activity_note(sides: tuple[SideActivity, SideActivity]) -> str:
+    """Explain what activity is judged by, and what is to be known of it."""
+    notes = dict.fromkeys(note for side in sides for note in side.notes)
+    count = max((side.n_perturbations for side in sides), default=0)
+    return (
+        "Consistency is the mean cosine of replicates of different batches, magnitude the length of the profile; each "
+        "is held against pseudo-perturbations of the same numbers of rows, drawn from controls that fitted no "
+        "alignment. Average precision says how well replicates find each other among controls (0 above chance is "
+        f"chance, 1 perfect). q is corrected over the {count:,} perturbations of the representation. {' '.join(notes)}"
     )
 
 
@@ -213,6 +272,21 @@ def panel_titles(catalog: Catalog, view: View) -> tuple[str, str]:
 
 def _stated(**values: str) -> dict[str, str]:
     return {name: value for name, value in values.items() if value}
+
+
+def _basis(side: SideActivity) -> str:
+    found = side.found
+    if found is None:
+        return "not judged"
+    q = f", q {_small(found.q)}" if not math.isnan(found.q) else ""
+    if found.basis == "magnitude":
+        return f"size of the effect, p {_small(found.p)}{q}"
+    return f"replicates agree at {found.consistency:.2f}, p {_small(found.p)}{q}"
+
+
+def _small(p: float) -> str:
+    """Write a probability to two digits, never as 0."""
+    return "not defined" if math.isnan(p) else f"{p:.2g}"
 
 
 def _defined(score: float) -> str:

@@ -113,7 +113,7 @@ def test_both_loops_over_the_rows_agree():
     results = []
     for adder in (row_adder(0), row_adder(2**40)):
         sums, counts = np.ones((6, 9)), np.zeros(6, dtype=np.int64)
-        finite = adder(values, slots, sums, counts)
+        finite = adder(values, slots, (sums, counts))
         results.append((finite, sums, counts))
     for one, other in zip(*results, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-12)

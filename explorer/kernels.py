@@ -1,0 +1,197 @@
+"""Loops over profiles that are compiled for large maps: one query against all rows, and the largest of many scores."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+# A line of scores is a whole number of tiles; of each tile the largest of every `LANES`-th score is looked at first.
+LANES = 64
+DEPTH = 16
+TILE = LANES * DEPTH
+# What the search for a threshold may leave: a few candidates too many cost less than another look.
+_HALVINGS = 40
+_MOST_THREADS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Kernels:
+    """The compiled loops; none of them holds the interpreter's lock.
+
+    Attributes
+    ----------
+    products
+        ``(profiles, row, products, start, stop)``: inner products of one row, float64, with rows `start` to
+        `stop` of profiles, float32, shape (n, n_features); each is summed in float64, and equal profiles have
+        equal products.
+    candidates
+        ``(scores, own, least, margin, rows, counts, start, stop)``: for lines `start` to `stop` of scores, shape
+        (n_lines, whole tiles), every column within `margin` of the `least`-th largest, in any order, to `rows`,
+        shape (n_lines, capacity), and their number to `counts`; −1 where there are more than the capacity. The
+        line's own column is left out, and its score is overwritten.
+    refine
+        ``(profiles, norms, queries, sign, scale, rows, counts, values, start, stop)``: cosines of the candidates
+        in float64, times `sign`, rounded to one in `scale`, to `values`; candidates and values are put in order,
+        largest first and ties by row.
+    """
+
+    products: Callable[..., None]
+    candidates: Callable[..., None]
+    refine: Callable[..., None]
+
+
+_lock = threading.Lock()
+_made: list[Kernels] = []
+
+
+def compiled() -> Kernels:
+    """Compile the loops (one to two seconds, once a process), or take them as they are."""
+    with _lock:
+        if not _made:
+            _made.append(_compile())
+        return _made[0]
+
+
+def compiled_already() -> Kernels | None:
+    """Take the compiled loops if they stand ready; never waits."""
+    return _made[0] if _made else None
+
+
+def compile_meanwhile() -> threading.Thread:
+    """Compile in a thread of its own, so that nobody waits for it."""
+    # Not a daemon: an interpreter that ends in the middle of a compilation may crash.
+    thread = threading.Thread(target=compiled, name="compile-kernels")
+    thread.start()
+    return thread
+
+
+def thread_count() -> int:
+    """Threads worth starting: one a core that this process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, _MOST_THREADS)
+
+
+def make_pool() -> ThreadPoolExecutor:
+    """Make the threads for one call. numba's own can't be used: its default pool fails when two sessions enter it."""
+    return ThreadPoolExecutor(thread_count())
+
+
+def run_in_parts(pool: Executor, kernel: Callable[..., None], n_rows: int, *arguments: Any) -> None:
+    """Run a kernel whose last two arguments are the first and the last row, each thread on a part of the rows."""
+    bounds = np.linspace(0, n_rows, thread_count() + 1).astype(np.int64).tolist()
+    for done in [pool.submit(kernel, *arguments, start, stop) for start, stop in pairwise(bounds) if start < stop]:
+        done.result()
+
+
+def whole_tiles(n: int) -> int:
+    """Round a number of columns up to whole tiles."""
+    return -(-n // TILE) * TILE
+
+
+def _compile() -> Kernels:
+    import numba
+    from numba import float32, float64, int32, int64, void
+
+    # The arrays of a map are read-only, which is part of an array's type here.
+    profiles_type = numba.types.Array(float32, 2, "C", readonly=True)
+    norms_type = numba.types.Array(float64, 1, "C", readonly=True)
+    # Sums may be reordered, which is what fills the registers; NaN and infinity keep their meaning.
+    reordered = {"reassoc", "contract"}
+
+    @numba.njit(nogil=True, fastmath=reordered)
+    def product(profiles, row, target):  # type: ignore[no-untyped-def]  # pragma: no cover
+        total = 0.0
+        for feature in range(profiles.shape[1]):
+            total += np.float64(profiles[row, feature]) * target[feature]
+        return total
+
+    @numba.njit(void(profiles_type, int64, float64[::1], int64, int64), nogil=True)
+    def products(profiles, row, found, start, stop):  # type: ignore[no-untyped-def]  # pragma: no cover
+        target = profiles[row].astype(np.float64)
+        for other in range(start, stop):
+            found[other] = product(profiles, other, target)
+
+    @numba.njit(nogil=True)
+    def threshold(values, least):  # type: ignore[no-untyped-def]  # pragma: no cover
+        # A number that at least `least` of the values reach, and hardly more: found by halving, since counting
+        # is one instruction for many values where sorting branches on each.
+        low, high = np.float32(np.inf), np.float32(-np.inf)
+        for place in range(values.size):
+            value = values[place]
+            low = value if -np.inf < value < low else low
+            high = value if value > high else high
+        for _ in range(_HALVINGS):
+            middle = np.float32(0.5) * low + np.float32(0.5) * high
+            if not low < middle < high:
+                break
+            reached = np.int32(0)
+            for place in range(values.size):
+                reached += np.int32(1) if values[place] >= middle else np.int32(0)
+            if reached < least:
+                high = middle
+            else:
+                low = middle
+                if reached <= least + least // 16:
+                    break
+        return low
+
+    @numba.njit(void(float32[:, ::1], int64[::1], int64, float32, int32[:, ::1], int64[::1], int64, int64), nogil=True)
+    def candidates(scores, own, least, margin, rows, counts, start, stop):  # type: ignore[no-untyped-def]  # pragma: no cover
+        n_tiles = scores.shape[1] // TILE
+        capacity = rows.shape[1]
+        largest = np.empty(n_tiles * LANES, dtype=np.float32)
+        for line in range(start, stop):
+            scores[line, own[line]] = -np.inf
+            for tile in range(n_tiles):
+                for lane in range(LANES):
+                    largest[tile * LANES + lane] = scores[line, tile * TILE + lane]
+                for depth in range(1, DEPTH):
+                    at = tile * TILE + depth * LANES
+                    for lane in range(LANES):
+                        score, so_far = scores[line, at + lane], largest[tile * LANES + lane]
+                        largest[tile * LANES + lane] = score if score > so_far else so_far
+            # As many groups as `least` reach it, so at least as many scores do.
+            reached = threshold(largest, least) - margin
+            if reached == -np.inf:
+                counts[line] = -1
+                continue
+            count = 0
+            for group in range(n_tiles * LANES):
+                if largest[group] >= reached:
+                    first = group // LANES * TILE + group % LANES
+                    for column in range(first, first + TILE, LANES):
+                        if scores[line, column] >= reached:
+                            if count < capacity:
+                                rows[line, count] = column
+                            count += 1
+            counts[line] = count if count <= capacity else -1
+
+    outcome = (int32[:, ::1], int64[::1], float64[:, ::1], int64, int64)
+
+    @numba.njit(void(profiles_type, norms_type, int64[::1], float64, float64, *outcome), nogil=True)
+    def refine(profiles, norms, queries, sign, scale, rows, counts, values, start, stop):  # type: ignore[no-untyped-def]  # pragma: no cover
+        for line in range(start, stop):
+            query = queries[line]
+            target = profiles[query].astype(np.float64)
+            for place in range(counts[line]):
+                row = rows[line, place]
+                cosine = sign * product(profiles, row, target) / (norms[row] * norms[query])
+                value = np.rint(cosine * scale) / scale
+                before = place
+                while before > 0 and (
+                    values[line, before - 1] < value
+                    or (values[line, before - 1] == value and rows[line, before - 1] > row)
+                ):
+                    values[line, before] = values[line, before - 1]
+                    rows[line, before] = rows[line, before - 1]
+                    before -= 1
+                values[line, before], rows[line, before] = value, row
+
+    return Kernels(products, candidates, refine)
