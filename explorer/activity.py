@@ -10,21 +10,18 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from explorer.align import Alignment, check_method, fit_alignment, needs_covariance
+from explorer.align import check_method, fit_alignment, needs_covariance
 from explorer.errors import InputError, listed, unknown_name
-from explorer.judge import HeldOut, Replicates, Units, judge_precision, judge_size
-from explorer.moments import Floats, ScreenMoments, collect_moments, selected_rows, with_control_medians
-from explorer.replicates import Controls, lengths, pair_consistency, profiles, sum_runs
-from explorer.retrieval import position_retrieval, unit_vectors
+from explorer.gather import aligned_units, collect_replicates, held_out_controls
+from explorer.judge import judge_precision, judge_size
+from explorer.moments import ScreenMoments, collect_moments, selected_rows, with_control_medians
+from explorer.position import position_retrieval
+from explorer.replicates import lengths, pair_consistency, profiles
 from explorer.screen import Representation, Screen
 from explorer.significance import benjamini_hochberg
 
 Basis = Literal["replicate consistency", "magnitude"]
 
-# Average precision ranks at most so many replicates of a perturbation.
-MOST_REPLICATES = 32
-# Replicates kept for it in all.
-_MOST_KEPT_BYTES = 2**28
 # Controls whose positions are looked at.
 MOST_POSITIONED = 2_000
 
@@ -207,10 +204,10 @@ def measure_activity(
         moments = with_control_medians(moments, source)
     _require_halves(moments, alignment)
     fitted = fit_alignment(moments, alignment, controls="fitting")
-    units = _aligned_units(screen, moments, fitted)
-    held = _held_out(moments, fitted, units)
+    units = aligned_units(screen, moments, fitted)
+    held = held_out_controls(moments, fitted, units)
     notes = list(fitted.notes)
-    replicates = _collect_replicates(source, moments, fitted, units=units, seed=seed, notes=notes)
+    replicates = collect_replicates(source, moments, fitted, units=units, seed=seed, notes=notes)
 
     observed = {
         "consistency": pair_consistency(replicates.sums, replicates.counts, units.owner, **units.pairing),
@@ -267,94 +264,6 @@ def _require_halves(moments: ScreenMoments, alignment: str) -> None:
             "and half to judge activity by: add controls, or leave the batch out"
         )
         raise InputError(message)
-
-
-def _aligned_units(screen: Screen, moments: ScreenMoments, fitted: Alignment) -> Units:
-    labels = moments.labels
-    present, owner = np.unique(labels.unit_perturbation[moments.unit], return_inverse=True)
-    batch = moments.unit_batch.astype(np.int64)
-    return Units(
-        names=tuple(labels.perturbations[number] for number in present.tolist()),
-        owner=owner.astype(np.int64),
-        guide=labels.unit_guide[moments.unit].astype(np.int64),
-        batch=batch,
-        count=moments.unit_count,
-        aligned=fitted.apply(moments.unit_mean, batch),
-        by_guide=screen.roles.guide is not None,
-        across_batches=len(labels.batches) > 1,
-    )
-
-
-def _held_out(moments: ScreenMoments, fitted: Alignment, units: Units) -> HeldOut:
-    held = moments.held_out
-    place = _unit_places(moments)[moments.labels.unit[held.row]]
-    owner = np.where(place >= 0, units.owner[place], -1)
-    values, directions, owners = {}, {}, {}
-    for number in np.unique(units.batch).tolist():
-        own = held.batch == number
-        values[number] = fitted.apply(held.values[own], held.batch[own]).astype(np.float32)
-        directions[number] = unit_vectors(values[number])
-        owners[number] = owner[own]
-    return HeldOut(Controls(values, directions), owners)
-
-
-def _unit_places(moments: ScreenMoments) -> npt.NDArray[np.int64]:
-    """Place of each unit number among the units that have rows, −1 for others; the last entry serves number −1."""
-    places = np.full(moments.labels.n_units + 1, -1, dtype=np.int64)
-    places[moments.unit] = np.arange(len(moments.unit))
-    return places
-
-
-def _collect_replicates(
-    source: Representation,
-    moments: ScreenMoments,
-    fitted: Alignment,
-    *,
-    units: Units,
-    seed: int,
-    notes: list[str],
-) -> Replicates:
-    """Take directions of replicates: of units where guides are declared, else of rows, which are read once more."""
-    n_features = units.aligned.shape[1]
-    if units.by_guide:
-        directions = unit_vectors(units.aligned)
-        counts = _nonzero(directions)
-        return Replicates(directions, counts, directions.astype(np.float32), np.arange(len(counts)))
-    sums, counts = np.zeros(units.aligned.shape), np.zeros(len(units.owner), dtype=np.int64)
-    # Only perturbations with two rows, in two batches where there are any, have a pair.
-    batches = np.bincount(units.owner) if units.across_batches else np.bincount(units.owner, units.count)
-    paired = np.flatnonzero(batches > 1)
-    place = _unit_places(moments)[moments.labels.unit]
-    wanted = (place >= 0) & np.isin(units.owner, paired)[place]
-    wanted[moments.excluded] = False
-    most = max(2, min(MOST_REPLICATES, _MOST_KEPT_BYTES // max(1, 4 * n_features * len(paired))))
-    rows = np.flatnonzero(wanted)
-    owner = units.owner[place[rows]]
-    kept = np.zeros(len(wanted), dtype=bool)
-    order = np.lexsort((np.random.default_rng([seed, 1]).random(len(rows)), owner))
-    ordered = owner[order]
-    kept[rows[order[np.arange(len(rows)) - np.searchsorted(ordered, ordered) < most]]] = True
-    if int(kept.sum()) < len(rows):
-        notes.append(f"average precision ranks {most} rows of a perturbation, chosen at random, where it has more")
-    chosen: list[npt.NDArray[np.float32]] = [np.empty((0, n_features), dtype=np.float32)]
-    numbers: list[npt.NDArray[np.int64]] = [np.empty(0, dtype=np.int64)]
-    for numbered, values in selected_rows(source, wanted):
-        directions = unit_vectors(fitted.apply(values, moments.labels.batch[numbered]))
-        unit = place[numbered]
-        # Rows of a unit together, so that each unit is added to once.
-        by_unit = np.argsort(unit, kind="stable")
-        first = np.flatnonzero(np.r_[True, np.diff(unit[by_unit]) != 0])
-        here = unit[by_unit[first]]
-        sums[here] += sum_runs(directions[by_unit], first)
-        counts[here] += sum_runs(_nonzero(directions)[by_unit], first)
-        chosen.append(directions[kept[numbered]].astype(np.float32))
-        numbers.append(unit[kept[numbered]])
-    return Replicates(sums, counts, np.concatenate(chosen), np.concatenate(numbers))
-
-
-def _nonzero(directions: Floats) -> npt.NDArray[np.int64]:
-    """Count 1 for a row that has a direction, 0 for one of length 0."""
-    return np.asarray(np.count_nonzero(directions, axis=1) > 0, dtype=np.int64)
 
 
 def _positions(

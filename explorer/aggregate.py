@@ -24,7 +24,6 @@ from explorer.moments import (
     ScreenMoments,
     describe_excluded,
     require_rows,
-    sample_size,
     with_control_medians,
 )
 from explorer.screen import Kind, Representation, Screen
@@ -36,8 +35,10 @@ if TYPE_CHECKING:
 Aggregate = Literal["mean", "median"]
 AGGREGATES: tuple[Aggregate, ...] = get_args(Aggregate)
 FEWEST_PERTURBATIONS = 3
-# Up to this size the table of units is kept and the rows are read once; beyond, they are read twice.
-MOST_UNIT_BYTES = 64 * 2**20
+# Up to this size the table of units is kept and the rows are read once; beyond, they are read twice. A second
+# reading costs as much as a table too large for the processor's cache, unless every row must be rotated.
+MOST_UNIT_BYTES = 32 * 2**20
+MOST_ROTATED_UNIT_BYTES = 128 * 2**20
 _DIGEST_ROWS = 2**18
 
 
@@ -264,14 +265,20 @@ def build_map(
     check_method(alignment)
     engine = engine or LocalEngine()
     source = screen.representation(representation)
-    labels = label_rows(screen, rows=rows, most_sampled=sample_size(source.n_features))
-    if 8 * labels.n_units * source.n_features <= MOST_UNIT_BYTES:
+    labels = label_rows(screen, rows=rows, most_sampled=0)
+    if keeps_units(labels, source.n_features, alignment):
         moments = engine.moments(source, labels, covariance=needs_covariance(alignment), progress=progress)
         require_rows(moments, source)
         return _made_of_moments(screen, source, moments, choice=choice)
     moments, fitted, totals = _aligned_while_reading(source, labels, alignment, engine=engine, progress=progress)
     require_rows(moments, source)
     return _finished(screen, source, moments, choice=choice, fitted=fitted, totals=totals)
+
+
+def keeps_units(labels: RowLabels, n_features: int, alignment: str) -> bool:
+    """Whether the table of units is small enough to be kept, so that the rows are read once."""
+    most = MOST_ROTATED_UNIT_BYTES if needs_covariance(alignment) else MOST_UNIT_BYTES
+    return 8 * labels.n_units * n_features <= most
 
 
 def map_from_moments(

@@ -140,15 +140,23 @@ def needs_covariance(method: str) -> bool:
 
 def _require_controls(moments: ScreenMoments, controls: ControlMoments, *, least: int) -> None:
     if not controls.count.any():
-        message = "no controls to align on: name them with control under [roles], or use alignment 'none'"
+        message = (
+            "no controls to align on: name them with control under [roles], or use alignment 'none', the only one that "
+            "needs none"
+        )
         raise InputError(message)
-    short = [number for number in np.unique(moments.unit_batch).tolist() if controls.count[number] < least]
+    used = np.unique(moments.unit_batch)
+    short = used[controls.count[used] < least].tolist()
     if short:
         names = listed(moments.labels.batches[number] for number in short)
         count = int(controls.count[short[0]])
-        message = (
-            f"batch {names} has {count} controls, expected at least {least}: add controls, or use alignment 'none'"
+        has = (
+            f"batch {names} has {count} control{'' if count == 1 else 's'}, expected at least {least}"
+            if len(short) == 1
+            else f"batches {names} have fewer than the {least} control{'' if least == 1 else 's'} needed in each"
         )
+        remain = "'none' or 'center'" if controls.count[used].all() else "'none'"
+        message = f"{has}: add controls, or use alignment {remain}, which can do with so few"
         raise InputError(message)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from explorer.activity import Activity, measure_activity
-from explorer.aggregate import MOST_UNIT_BYTES, PerturbationMap, build_map, checked_aggregate, map_from_moments
+from explorer.aggregate import PerturbationMap, build_map, checked_aggregate, keeps_units, map_from_moments
 from explorer.align import check_method, needs_covariance
 from explorer.engine import Engine, LocalEngine
 from explorer.errors import InputError
@@ -67,7 +67,7 @@ def build(
     labels = label_rows(screen, most_sampled=sample_size(source.n_features))
     table_bytes = 8 * labels.n_units * source.n_features
     moments = None
-    if table_bytes <= MOST_UNIT_BYTES:
+    if keeps_units(labels, source.n_features, alignment):
         engine = engine or LocalEngine()
         moments = engine.moments(source, labels, covariance=needs_covariance(alignment), progress=progress)
         require_rows(moments, source)

@@ -26,6 +26,8 @@ from explorer.load import Dataset, load_dataset, load_screen
 from explorer.moments import collect_moments, describe_excluded
 from explorer.relate import neighborhood
 from explorer.screen import Screen
+from explorer.side_activity import SideActivity
+from explorer.wording import activity_sentence
 from explorer.write import check_target, write_map
 
 
@@ -315,14 +317,12 @@ def _activity_of(screen: Screen, options: argparse.Namespace) -> tuple[dict[str,
         found = activity.of(options.query)
     except InputError as error:
         return None, [f"activity not judged: {error}"] if screen.is_control().any() else []
+    side = SideActivity(options.representation, found, "")
     keys = ("p", "q", "basis", "magnitude", "magnitude_p", "n_replicates", "consistency", "consistency_p",
             "mean_average_precision", "normalized_average_precision", "precision_p", "shared_position")  # fmt: skip
     said = list(activity.notes)
-    if not math.isnan(found.p) and not found.q < ACTIVE_Q:
-        said.append(
-            f"{found.perturbation} is not distinguishable from controls ({found.basis}, p = {found.p:.2g}, q = "
-            f"{found.q:.2g}): its neighbours are likely to mean nothing"
-        )
+    if side.verdict not in ("active", "not judged"):
+        said.append(activity_sentence(found.perturbation, [side]).rstrip("."))
     return {key: getattr(found, key) for key in keys}, said
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from explorer.align import check_method, fit_alignment, needs_covariance
 from explorer.errors import InputError, unknown_name
 from explorer.moments import ScreenMoments, collect_moments, selected_rows, with_control_medians
-from explorer.replicates import draw_places
+from explorer.pseudo import draw_places
 from explorer.screen import Screen
 
 Floats = npt.NDArray[np.float64]

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
-from explorer.replicates import (
+from explorer.gather import MOST_NEGATIVES, HeldOut, Replicates, Units
+from explorer.pseudo import (
     CLASS_RATIO,
     MOST_CLASSES,
-    Controls,
-    Floats,
     Layout,
-    add_one_p,
     classify,
     draw_rows,
     generator_for,
@@ -24,12 +21,12 @@ from explorer.replicates import (
     round_rows,
     sum_rows,
 )
+from explorer.replicates import Floats
 from explorer.retrieval import precision_against_pools, unit_vectors
+from explorer.significance import add_one_p
 
 Integers = npt.NDArray[np.int64]
 
-# Average precision ranks replicates among at most so many controls of a batch.
-MOST_NEGATIVES = 512
 # Cosines, and lengths relative to the observed one, that differ by less are equal but for rounding.
 _ROUNDING = 1e-6
 # Pseudo-perturbations that take this share of the controls have too many of them in common: at a nominal 5 % about 7 %
@@ -37,83 +34,6 @@ _ROUNDING = 1e-6
 _CROWDED = 0.25
 # Values of pseudo-perturbations held at once.
 _MOST_VALUES = 2**22
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Units:
-    """Units of a screen that have rows, aligned.
-
-    Attributes
-    ----------
-    names
-        Perturbations, sorted.
-    owner, guide, batch
-        Numbers of the perturbation (from 0), guide and batch of each unit, shape (n_units,).
-    count, aligned
-        Rows of each unit, and their mean, shapes (n_units,) and (n_units, n_features).
-    by_guide
-        Whether a replicate is a unit; else it is a row.
-    across_batches
-        Whether pairs of replicates must lie in two batches.
-    """
-
-    names: tuple[str, ...]
-    owner: Integers
-    guide: Integers
-    batch: Integers
-    count: Integers
-    aligned: Floats
-    by_guide: bool
-    across_batches: bool
-
-    @property
-    def pairing(self) -> dict[str, Integers | None]:
-        """Batch and guide as pairs of replicates need them."""
-        return {"batch": self.batch if self.across_batches else None, "guide": self.guide if self.by_guide else None}
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class HeldOut:
-    """Held-out controls by batch.
-
-    Attributes
-    ----------
-    controls
-        Aligned.
-    owner
-        Perturbation that each is a row of, −1 where it is of none.
-    """
-
-    controls: Controls
-    owner: Mapping[int, Integers]
-
-    @property
-    def perturbations(self) -> Integers:
-        """Perturbations that are controls themselves."""
-        every = np.unique(np.concatenate([np.empty(0, dtype=np.int64), *self.owner.values()]))
-        return every[every >= 0]
-
-    def sizes(self, batches: Iterable[int]) -> dict[int, int]:
-        """Count the controls of some batches."""
-        return {batch: len(self.controls.values[batch]) for batch in batches}
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Replicates:
-    """Replicates as directions.
-
-    Attributes
-    ----------
-    sums, counts
-        Sum of the directions of each unit, and their number, shapes (n_units, n_features) and (n_units,).
-    kept, kept_unit
-        Those kept one by one, shape (n_kept, n_features), and the unit of each.
-    """
-
-    sums: Floats
-    counts: Integers
-    kept: npt.NDArray[np.float32]
-    kept_unit: Integers
 
 
 def judge_size(

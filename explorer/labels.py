@@ -232,5 +232,6 @@ def _parts(
     held = place < half
     role[shuffled[held]] = HELD_OUT
     n_batches = max(1, int((counts > 1).sum()))
-    role[shuffled[held & (place < max(1, most_sampled // n_batches))]] = SAMPLED
+    share = max(1, most_sampled // n_batches) if most_sampled else 0
+    role[shuffled[held & (place < share)]] = SAMPLED
     return role

@@ -344,12 +344,20 @@ def _derived_cards(path: Path, keys: list[str]) -> tuple[list[RepresentationCard
     key = counts or "X"
     components = found[key][1]
     normalize = (LOG_NORMALIZE,) if counts else ()
+    scaled = "counts of each row scaled to 10,000 in all, then log(1 + x)" if counts else f"{key} as it is"
     cards = [
-        RepresentationCard(f"{key}/pca-{components}", "simple", key, transform=(*normalize, PCA), components=components)
+        RepresentationCard(
+            f"{key}/pca-{components}",
+            "simple",
+            key,
+            description=f"principal components of all rows; {scaled}",
+            transform=(*normalize, PCA),
+            components=components,
+        )
     ]
     if not counts:
         return cards, (f"{key!r} looks log-normalised: {cards[0].name!r} is offered too",)
-    cards.insert(0, RepresentationCard(f"{key}/log-normalized", "simple", key, transform=normalize))
+    cards.insert(0, RepresentationCard(f"{key}/log-normalized", "simple", key, description=scaled, transform=normalize))
     return cards, (f"{key!r} holds counts: {cards[0].name!r} and {cards[1].name!r} are offered too",)
 
 

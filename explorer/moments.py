@@ -19,9 +19,9 @@ from explorer.screen import Representation, Screen
 # need fewer features first.
 MOST_COVARIANCE_BYTES = 2**30
 # Controls are set aside until there are so many bytes of them, since products of large matrices are faster.
-_PENDING_BYTES = 8 * 2**20
+_PENDING_BYTES = 2 * 2**20
 # Held-out controls kept as they are, and controls of which a median is taken at once.
-MOST_KEPT_BYTES = 32 * 2**20
+MOST_KEPT_BYTES = 16 * 2**20
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -450,8 +450,14 @@ class _Collector:
         here = slice(first, first + len(values))
         unit, role, batch = self._labels.unit[here], self._labels.role[here], self._labels.batch[here]
         slots = self._slots[start - self._first : start - self._first + len(values)]
-        finite = self._adder(values, slots, (self._sums, self._counts))
-        controls = np.flatnonzero((role != NOT_CONTROL) & finite)
+        controls = np.flatnonzero(role != NOT_CONTROL)
+        if len(self._units):
+            finite = self._adder(values, slots, (self._sums, self._counts))
+        else:
+            # A pass over controls alone need not look at the other rows.
+            finite = np.ones(len(values), dtype=bool)
+            finite[controls] = np.isfinite(values[controls]).all(axis=1)
+        controls = controls[finite[controls]]
         if len(controls):
             groups = _groups_of(batch[controls], role[controls])
             self._pending.append((values[controls], groups))

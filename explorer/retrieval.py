@@ -25,6 +25,8 @@ _STEPS = 1e6
 _TIE_BITS = 20
 # Below every cosine.
 _LAST = -2.0
+# Similarities that are looked at together, few enough to stay in the processor's cache.
+_CACHED_CELLS = 2**17
 # Similarities held at once.
 _MOST_CELLS = 2**22
 
@@ -195,7 +197,7 @@ def precision_against_pools(
     for number in np.unique(pool).tolist():
         negatives = pools[number]
         queries = np.flatnonzero(pool == number)
-        step = max(1, _MOST_CELLS // max(1, len(negatives)))
+        step = max(16, _CACHED_CELLS // max(1, len(negatives)))
         for start in range(0, len(queries) if len(negatives) else 0, step):
             own = queries[start : start + step]
             scores = negatives @ vectors[own].T
@@ -278,13 +280,14 @@ def _count_above(scores: Vectors, positive: Vectors, rng: np.random.Generator) -
 
 def _count_larger(values: npt.NDArray[W], limits: npt.NDArray[W]) -> npt.NDArray[np.int64]:
     """Count in each column of values those above each limit of its line, shape (n_columns, n_limits)."""
-    found = np.zeros(limits.shape, dtype=np.int64)
+    found = np.zeros((limits.shape[1], limits.shape[0]), dtype=np.int64)
+    by_slot = np.ascontiguousarray(limits.T)
     # As many lines at once as a byte can count.
     for start in range(0, len(values), 255):
         part = values[start : start + 255]
-        for slot in range(limits.shape[1]):
-            found[:, slot] += np.add.reduce((part > limits[:, slot]).view(np.uint8), axis=0, dtype=np.uint8)
-    return found
+        for slot, limit in enumerate(by_slot):
+            found[slot] += np.add.reduce((part > limit).view(np.uint8), axis=0, dtype=np.uint8)
+    return found.T
 
 
 def _retrieval(positive: Vectors, above: npt.NDArray[np.int64], n_negative: npt.NDArray[np.int64]) -> Retrieval:
@@ -312,66 +315,3 @@ def precision_of_counts(above: npt.NDArray[np.int64]) -> Floats:
     count = (above >= 0).sum(axis=1)
     total = np.where(place <= count[:, None], place / (place + ranked), 0.0).sum(axis=1)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
-
-
-def position_retrieval(
-    values: Vectors, position: Integers, batch: Integers, *, n_null: int = 999, seed: int = 0
-) -> tuple[float, float, float, int]:
-    """Measure whether controls find the controls at their own position in other batches: a layout confound.
-
-    Positives are controls at the same position in other batches, negatives those at other positions there.
-
-    Parameters
-    ----------
-    values
-        Controls, shape (n_controls, n_features), aligned units.
-    position, batch
-        Numbers, shape (n_controls,).
-    n_null
-        Permutations of the positions within every batch.
-    seed
-        Of the permutations and of the order of ties.
-
-    Returns
-    -------
-    tuple
-        Mean average precision, its chance level, p, and the number of controls that query; NaN, NaN, NaN and 0 where
-        no position occurs in two batches.
-    """
-    rng = np.random.default_rng(seed)
-    elsewhere = batch[:, None] != batch[None, :]
-    partner = (position[:, None] == position[None, :]) & elsewhere
-    queries = np.flatnonzero(partner.any(axis=1) & (elsewhere & ~partner).any(axis=1))
-    if not len(queries):
-        return np.nan, np.nan, np.nan, 0
-    vectors = unit_vectors(np.asarray(values))
-    # Smallest for the most similar; ties are told apart at random.
-    key = -np.rint(vectors @ vectors.T * _STEPS).astype(np.int64) << _TIE_BITS
-    key += rng.integers(2**_TIE_BITS, size=key.shape)
-    key[~elsewhere] = np.iinfo(np.int64).max
-    # Rank among the controls of other batches, from 1; positions move, these ranks stay.
-    rank = np.empty(key.shape, dtype=np.int32)
-    np.put_along_axis(rank, np.argsort(key, axis=1), np.arange(1, len(key) + 1, dtype=np.int32)[None, :], axis=1)
-    n_positive = partner[queries].sum(axis=1)
-    width = int(n_positive.max())
-    # Partners first, whatever their order; slots beyond a query's own partners are blank.
-    partners = np.argsort(~partner[queries], axis=1, kind="stable")[:, :width]
-    blank = np.arange(width) >= n_positive[:, None]
-    place = np.arange(1, width + 1)
-
-    def score(moved: npt.NDArray[np.int64]) -> float:
-        ranks = np.where(blank, np.iinfo(np.int32).max, rank[moved[queries][:, None], moved[partners]])
-        ranks.sort(axis=1)
-        return float((np.where(blank, 0.0, place / ranks).sum(axis=1) / n_positive).mean())
-
-    observed = score(np.arange(len(key)))
-    groups = [np.flatnonzero(batch == number) for number in np.unique(batch)]
-    exceeded = 0
-    for _ in range(n_null):
-        moved = np.empty(len(key), dtype=np.int64)
-        for group in groups:
-            moved[group] = rng.permutation(group)
-        exceeded += score(moved) >= observed - 1e-12
-    n_total = elsewhere[queries].sum(axis=1)
-    chance = float(chance_precision(n_positive, n_total).mean())
-    return observed, chance, (1 + exceeded) / (1 + n_null), len(queries)

@@ -26,11 +26,11 @@ USUAL_COLUMNS: Mapping[str, tuple[str, ...]] = {
         "Metadata_Foci_Barcode_MatchedTo_Barcode",
     ),
 }  # fmt: skip
-# Where a well stands on its plate, and where a gene on its chromosome: both can pass for biology.
+# Where a well stands on its plate, and where a gene on its chromosome: both can pass for biology. One column each.
 USUAL_GROUPS = (
-    "Metadata_Well", "Metadata_well_position", "Metadata_pert_well", "well_position", "well", "Well",
-    "Metadata_chromosome_arm", "chromosome_arm", "chrom_arm", "Metadata_Chromosome", "chromosome",
-)  # fmt: skip
+    ("Metadata_Well", "Metadata_well_position", "Metadata_pert_well", "well_position", "well", "Well"),
+    ("Metadata_chromosome_arm", "chromosome_arm", "chrom_arm", "Metadata_Chromosome", "chromosome"),
+)
 USUAL_CONTROLS = (
     "non-targeting", "control", "ctrl", "NT", "nontargeting", "non_targeting", "NegCtrl", "negcon", "DMSO", "vehicle",
 )  # fmt: skip
@@ -79,14 +79,17 @@ def detect_roles(rows: RowTable, given: Mapping[str, Any]) -> tuple[Roles, tuple
                 notes.append(f"{role} is taken to be the column {shown(column)}")
     taken = {found.get(role) for role in (*USUAL_COLUMNS, "control_column")}
     if "group" not in found:
-        groups = tuple(name for name in USUAL_GROUPS if name in rows.columns and name not in taken)
+        free = set(rows.columns) - taken
+        first = (next((name for name in usual if name in free), None) for usual in USUAL_GROUPS)
+        groups = tuple(name for name in first if name is not None)
         if groups:
             found["group"] = groups
             plural = "s" if len(groups) > 1 else ""
             notes.append(f"group (what could pass for biology) is taken to be the column{plural} {listed(groups)}")
     if "perturbation" not in found:
-        free = [name for name in rows.columns if name not in {*taken, *found.get("group", ()), "_row"}]
-        text = [name for name in free if rows.schema[name] in (pl.String, pl.Categorical, pl.Enum)]
+        other = {*taken, *found.get("group", ()), "_row"}
+        kinds = (pl.String, pl.Categorical, pl.Enum)
+        text = [name for name in rows.columns if name not in other and rows.schema[name] in kinds]
         if len(text) != 1:
             message = (
                 f"can't tell which column is the perturbation: name it with --perturbation; "

@@ -70,30 +70,83 @@ def _add_rows_compiled(
 ) -> npt.NDArray[np.bool_]:
     finite: npt.NDArray[np.bool_] = np.empty(len(values), dtype=np.bool_)
     rows = np.ascontiguousarray(values)
-    _compiled()(rows, rows.view(np.uint32), slot, *totals, finite)
+    _compiled()[0](rows, rows.view(np.uint32), slot, *totals, finite)
+    return finite
+
+
+def add_aligned_rows(
+    values: npt.NDArray[np.float32],
+    numbers: tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]],
+    shifts: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]],
+    *,
+    totals: Totals,
+) -> npt.NDArray[np.bool_]:
+    """Align each finite row by the offset and scale of its batch and add it to the sum of its group, in place.
+
+    Parameters
+    ----------
+    values
+        Rows, shape (n, n_features).
+    numbers
+        Group of each row, −1 for rows that enter none, and its batch, shape (n,) each.
+    shifts
+        Offset and scale of each batch, shape (n_batches, n_features) each.
+    totals
+        Sums and counts so far, shapes (n_groups, n_features) and (n_groups,); both are added to.
+
+    Returns
+    -------
+    numpy.ndarray
+        Whether each row is finite, shape (n,); rows that are not are added to nothing.
+    """
+    finite: npt.NDArray[np.bool_] = np.empty(len(values), dtype=np.bool_)
+    rows = np.ascontiguousarray(values)
+    group, batch = (np.ascontiguousarray(codes, dtype=np.int32) for codes in numbers)
+    offset, scale = (np.ascontiguousarray(part) for part in shifts)
+    _compiled()[1](rows, rows.view(np.uint32), group, batch, offset, scale, *totals, finite)
     return finite
 
 
 @cache
-def _compiled() -> Callable[..., None]:
-    """Compile the loop once a process; it holds no lock, so that reading goes on meanwhile."""
+def _compiled() -> tuple[Callable[..., None], Callable[..., None]]:
+    """Compile both loops once a process; they hold no lock, so that reading goes on meanwhile."""
     import numba
+    from numba import types
 
-    @numba.njit(
-        "void(float32[:, ::1], uint32[:, ::1], int32[::1], float64[:, ::1], int64[::1], boolean[::1])", nogil=True
-    )
+    # What is only read may be locked, as memory-mapped and shared arrays are.
+    rows, bits = (types.Array(kind, 2, "C", readonly=True) for kind in (types.float32, types.uint32))
+    codes = types.Array(types.int32, 1, "C", readonly=True)
+    table = types.Array(types.float64, 2, "C", readonly=True)
+    totals = types.float64[:, ::1], types.int64[::1], types.boolean[::1]
+
+    @numba.njit(types.boolean(types.Array(types.uint32, 1, "C", readonly=True)), nogil=True, inline="always")
+    def is_finite(bits):  # type: ignore[no-untyped-def]  # pragma: no cover
+        largest = np.uint32(0)
+        for feature in range(bits.shape[0]):
+            largest = max(largest, bits[feature] & np.uint32(_SIGN_OFF))
+        return largest < np.uint32(_INFINITE)
+
+    @numba.njit(types.void(rows, bits, codes, *totals), nogil=True)
     def add_rows(values, bits, slot, sums, counts, finite):  # type: ignore[no-untyped-def]  # pragma: no cover
-        n_features = values.shape[1]
         for row in range(values.shape[0]):
-            largest = np.uint32(0)
-            for feature in range(n_features):
-                largest = max(largest, bits[row, feature] & np.uint32(_SIGN_OFF))
-            finite[row] = largest < np.uint32(_INFINITE)
+            finite[row] = is_finite(bits[row])
             group = slot[row]
             if group >= 0 and finite[row]:
                 counts[group] += 1
-                for feature in range(n_features):
+                for feature in range(values.shape[1]):
                     sums[group, feature] += values[row, feature]
 
-    compiled: Callable[..., None] = add_rows
-    return compiled
+    @numba.njit(types.void(rows, bits, codes, codes, table, table, *totals), nogil=True)
+    def add_aligned(  # type: ignore[no-untyped-def]
+        values, bits, slot, batch, offset, scale, sums, counts, finite
+    ):  # pragma: no cover
+        for row in range(values.shape[0]):
+            finite[row] = is_finite(bits[row])
+            group = slot[row]
+            if group >= 0 and finite[row]:
+                counts[group] += 1
+                own = batch[row]
+                for feature in range(values.shape[1]):
+                    sums[group, feature] += (values[row, feature] - offset[own, feature]) * scale[own, feature]
+
+    return add_rows, add_aligned

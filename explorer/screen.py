@@ -22,7 +22,7 @@ KINDS: tuple[Kind, ...] = ("simple", "learned", "placebo")
 
 # Large enough that starting a block costs nothing beside reading it, small enough to stay near the processor's cache
 # and below the size from which every new block would be paid for page by page.
-BYTES_PER_CHUNK = 8 * 2**20
+BYTES_PER_CHUNK = 4 * 2**20
 
 
 class RowSource(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import polars as pl
 
@@ -12,8 +13,17 @@ from explorer.catalog import Catalog, shared_activity
 from explorer.errors import InputError
 from explorer.view import View
 
-# A p below this is worth a word even where its q is not.
+Verdict = Literal["active", "borderline", "not active", "not judged"]
+
+# A p up to this is worth a word even where its q is not.
 NOTABLE_P = 0.05
+# Names of the measures, as the table says them.
+CONSISTENCY, MAGNITUDE = "replicate consistency", "size of the effect"
+PRECISION, ABOVE_CHANCE = "average precision", "average precision above chance"
+_TABLE_SCHEMA = {
+    "representation": pl.String, "replicates": pl.Int64, "measure": pl.String, "value": pl.Float64, "p": pl.Float64,
+    "q": pl.Float64, "verdict": pl.String,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +54,18 @@ class SideActivity:
     notes: tuple[str, ...] = ()
 
     @property
-    def verdict(self) -> str:
-        """One of ``active``, ``borderline``, ``not active`` and ``not judged``."""
+    def verdict(self) -> Verdict:
+        """``active`` (q below 0.1), ``borderline`` (p up to 0.05 alone), ``not active``, or ``not judged``."""
         if self.found is None or math.isnan(self.found.p):
             return "not judged"
         if self.found.q < ACTIVE_Q:
             return "active"
         return "borderline" if self.found.p <= NOTABLE_P else "not active"
+
+    @property
+    def by_size(self) -> bool:
+        """Whether the verdict rests on the size of the effect alone, for want of replicates."""
+        return self.found is not None and self.found.basis == "magnitude"
 
 
 def activity_of(catalog: Catalog, view: View) -> tuple[SideActivity, SideActivity]:
@@ -70,7 +85,7 @@ def active_names(catalog: Catalog, view: View) -> tuple[frozenset[str] | None, s
     judged = [_activity(catalog, view, name) for name in (view.left, view.right)]
     known = [activity for activity, _ in judged if activity is not None]
     if not known:
-        return None, f"can't tell who is active: {judged[0][1]}"
+        return None, f"can't tell who is active ({judged[0][1]})"
     return frozenset(name for activity in known for name in activity.active()), ""
 
 
@@ -88,36 +103,39 @@ def activity_column(catalog: Catalog, view: View, names: list[str]) -> pl.Series
 
 
 def activity_table(sides: tuple[SideActivity, SideActivity]) -> pl.DataFrame:
-    """Put what is known of the query's activity into one table, a line for each side.
+    """Put what is known of the query's activity into one table, a line for each measure that is defined.
 
     Returns
     -------
     polars.DataFrame
-        ``representation, verdict, replicates, consistency, its p, magnitude, its p, average precision, above chance,
-        its p, q``; null where a number is undefined.
+        ``representation, replicates, measure, value, p, q, verdict``; the verdict stands on the line whose p decides
+        it, null where a number is undefined.
     """
     lines = []
-    for side in sides:
+    for side in {side.representation: side for side in sides}.values():
         found = side.found
         if found is None:
             continue
-        lines.append(
-            {
-                "representation": side.representation,
-                "verdict": side.verdict,
-                "replicates": found.n_replicates,
-                "consistency": found.consistency,
-                "consistency p": found.consistency_p,
-                "magnitude": found.magnitude,
-                "magnitude p": found.magnitude_p,
-                "average precision": found.mean_average_precision,
-                "above chance": found.normalized_average_precision,
-                "precision p": found.precision_p,
-                "q of the verdict": found.q,
-            }
-        )
-    table = pl.DataFrame(lines)
-    return table.with_columns(pl.col(pl.Float64).fill_nan(None)) if lines else table
+        measures = {
+            CONSISTENCY: (found.consistency, found.consistency_p, found.consistency_q),
+            MAGNITUDE: (found.magnitude, found.magnitude_p, found.magnitude_q),
+            PRECISION: (found.mean_average_precision, found.precision_p, found.precision_q),
+            ABOVE_CHANCE: (found.normalized_average_precision, math.nan, math.nan),
+        }
+        deciding = MAGNITUDE if side.by_size else CONSISTENCY
+        lines += [
+            (
+                side.representation,
+                found.n_replicates,
+                measure,
+                *numbers,
+                side.verdict if measure == deciding and side.verdict != "not judged" else None,
+            )
+            for measure, numbers in measures.items()
+            if not math.isnan(numbers[0])
+        ]
+    table = pl.DataFrame(lines, schema=_TABLE_SCHEMA, orient="row")
+    return table.with_columns(pl.col(pl.Float64).fill_nan(None))
 
 
 def _side(catalog: Catalog, view: View, representation: str) -> SideActivity:

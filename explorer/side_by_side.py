@@ -28,16 +28,16 @@ from explorer.compare import (
     compare_query,
     merged_table,
 )
-from explorer.errors import InputError
-from explorer.side_activity import activity_column, active_names
+from explorer.errors import InputError, shown
 from explorer.layout import Layout, rotate_onto
 from explorer.load import Dataset
 from explorer.relationships import compare_enrichment, enrichment
+from explorer.side_activity import active_names, activity_column
 from explorer.view import EVERY, View, check_query
 
 GENE_SET_Q = 0.05
-# A map of fewer perturbations than this has no neighbourhoods to speak of.
-MOST_FEW = 12
+# A map of fewer active perturbations than this has no neighbourhoods to speak of.
+LEAST_ACTIVE = 12
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -255,13 +255,15 @@ def _among(
     active, silence = active_names(catalog, view)
     if active is None:
         return left, right, f"{silence}; showing all perturbations"
-    query = {view.query} & set(left.names)
-    names = (active & set(left.names)) | query
-    if len(names) < MOST_FEW:
-        return left, right, f"only {len(names - query)} perturbations are active on either side; showing all of them"
-    kept = f"only those active in {view.left} or {view.right} (q below {ACTIVE_Q:g})"
-    extra = "".join(f", and {name}" for name in query - active)
-    one, other = (_filtered(side, names, f"{kept}{extra}") for side in maps)
+    present = active & set(left.names)
+    names = present | ({view.query} & set(left.names))
+    where = " or ".join(dict.fromkeys((view.left, view.right)))
+    if len(present) < LEAST_ACTIVE:
+        message = f"only {len(present)} of {left.n_perturbations:,} perturbations are active in {where}: showing all"
+        return left, right, message
+    extra = "".join(f", and {shown(name)}" for name in names - present)
+    kept = f"only those active in {where} (q below {ACTIVE_Q:g}){extra}"
+    one, other = (_filtered(side, names, kept) for side in maps)
     return one, other, f"showing {kept}: {len(names):,} of {left.n_perturbations:,} perturbations"
 
 

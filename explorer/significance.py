@@ -67,3 +67,31 @@ def hypergeometric_upper_tail(
     )
     tail = np.where(possible, np.exp(log_p), 0.0).sum(axis=1)
     return np.where(overlap[:, 0] <= 0, 1.0, np.minimum(1.0, tail))
+
+
+def add_one_p(
+    null: npt.NDArray[np.float64],
+    observed: npt.NDArray[np.float64],
+    *,
+    tolerance: npt.NDArray[np.float64] | float = 0.0,
+) -> npt.NDArray[np.float64]:
+    """Share of a null at least as large as what was observed, the observed one counted in.
+
+    Parameters
+    ----------
+    null
+        Shape (n_null,); NaN entries say nothing and are left out.
+    observed
+        Shape (n,); NaN gives NaN, as does a null without a single value.
+    tolerance
+        Differences this small come from rounding and count as equal.
+
+    References
+    ----------
+    Phipson and Smyth 2010, doi:10.2202/1544-6115.1585.
+    """
+    valid = np.sort(null[~np.isnan(null)])
+    if not len(valid):
+        return np.full(len(observed), np.nan)
+    exceeding = len(valid) - np.searchsorted(valid, observed - tolerance, side="left")
+    return np.where(np.isnan(observed), np.nan, (1 + exceeding) / (1 + len(valid)))

@@ -21,6 +21,8 @@ INDEX_COLUMNS = ("", "Unnamed: 0", "__index_level_0__")
 # A parquet file whose features take less than this is read once; a larger one at every pass, this much at a time.
 MOST_IN_MEMORY = 32 * 2**20
 _PIECE_BYTES = 16 * 2**20
+# Text of so few rows is kept as it is.
+_FEW_ROWS = 2**16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,7 +56,7 @@ class Table:
         return self.select([name]).to_series()
 
     def select(self, names: Sequence[str]) -> pl.DataFrame:
-        """Read some columns.
+        """Read some columns; in a long parquet file text that repeats becomes an Enum of the labels, sorted.
 
         Raises
         ------
@@ -64,7 +66,14 @@ class Table:
         if self.frame is not None:
             return self.frame.select(names)
         with _reading(self.path):
-            return pl.scan_parquet(self.path, glob=False).select(names).collect()
+            lines = pl.scan_parquet(self.path, glob=False)
+            if self.height <= _FEW_ROWS:
+                return lines.select(names).collect()
+            # A text column of millions of rows is large while it is text: one at a time.
+            text = {name for name in names if self.schema[name] == pl.String}
+            found = {name: _as_labels(lines.select(name).collect().to_series()) for name in names if name in text}
+            rest = lines.select(name for name in names if name not in text).collect()
+            return pl.DataFrame([found[name] if name in text else rest[name] for name in names])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -158,8 +167,13 @@ def is_table(path: Path) -> bool:
     return path.name.lower().endswith(TABLE_ENDINGS)
 
 
+def _as_labels(column: pl.Series) -> pl.Series:
+    distinct = column.unique().drop_nulls().sort()
+    return column.cast(pl.Enum(distinct)) if len(distinct) <= len(column) / 2 else column
+
+
 def read_table(path: Path) -> pl.DataFrame:
-    """Read a parquet, csv or tsv file, compressed or not.
+    """Read a parquet, csv or tsv file, compressed or not; text stays text.
 
     Raises
     ------
@@ -167,7 +181,10 @@ def read_table(path: Path) -> pl.DataFrame:
         When the file is missing, empty, damaged or not a table.
     """
     table = open_table(path)
-    return table.select(table.columns)
+    if table.frame is not None:
+        return table.frame
+    with _reading(path):
+        return pl.read_parquet(path, glob=False)
 
 
 def open_table(path: Path) -> Table:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from explorer.align import Alignment
 from explorer.labels import RowLabels
 from explorer.moments import Floats, Integers, Progress, ScreenMoments, block_moments, read_ahead
+from explorer.rowsums import COMPILE_ABOVE, add_aligned_rows, row_adder
 from explorer.screen import Representation
 
 _BLOCK_BYTES = 8 * 2**20
@@ -73,12 +74,12 @@ def range_totals(
         Called with the number of rows after each block.
     """
     found = _empty(labels, representation.n_features)
-    units = labels.only_units()
+    end = representation.n_rows if stop is None else stop
+    large = (end - start) * representation.n_features >= COMPILE_ABOVE
+    add = _add_large if large else _add_small
     excluded = [found.excluded]
-    for first, values in read_ahead(representation.chunks(start=start, stop=stop)):
-        block = block_moments(values, units, start=first)
-        excluded.append(block.excluded)
-        _add_units(found, block, alignment)
+    for first, values in read_ahead(representation.chunks(start=start, stop=end)):
+        excluded.append(add(found, (first, values), alignment))
         if progress is not None:
             progress(len(values))
     return replace(found, excluded=np.concatenate(excluded))
@@ -104,6 +105,42 @@ def _empty(labels: RowLabels, n_features: int) -> GuideTotals:
         unit_count=np.zeros(labels.n_units, dtype=np.int64),
         excluded=np.empty(0, dtype=np.int64),
     )
+
+
+def _add_small(found: GuideTotals, block: tuple[int, npt.NDArray[np.float32]], alignment: Alignment) -> Integers:
+    """Add the means of the block's units, aligned; returns the rows left out."""
+    first, values = block
+    moments = block_moments(values, found.labels.only_units(), start=first)
+    _add_units(found, moments, alignment)
+    return moments.excluded
+
+
+def _add_large(found: GuideTotals, block: tuple[int, npt.NDArray[np.float32]], alignment: Alignment) -> Integers:
+    """Align and add row by row, in a compiled loop; returns the rows left out."""
+    first, values = block
+    labels = found.labels
+    here = slice(first - labels.first, first - labels.first + len(values))
+    unit = labels.unit[here]
+    guide = np.where(unit >= 0, labels.unit_guide[unit], np.int32(-1))
+    totals = found.total, found.count
+    if alignment.matrix is None:
+        shifts = alignment.offset, alignment.scale
+        finite = add_aligned_rows(values, (guide, labels.batch[here]), shifts, totals=totals)
+    else:
+        finite = np.isfinite(values).all(axis=1)
+        wanted = np.flatnonzero(finite & (guide >= 0))
+        wanted = wanted[np.argsort(labels.batch[here][wanted], kind="stable")]
+        batch = labels.batch[here][wanted]
+        adder = row_adder(COMPILE_ABOVE)
+        for run in np.split(np.arange(len(wanted)), np.flatnonzero(np.diff(batch)) + 1):
+            if len(run):
+                rows, number = wanted[run], batch[run[0]]
+                shifted = (values[rows] - alignment.offset[number]) * alignment.scale[number]
+                # Single precision from here: a mean of many rows loses less than their own rounding.
+                rotated = shifted.astype(np.float32) @ alignment.matrix[number].astype(np.float32)
+                adder(rotated, guide[rows], totals)
+    np.add.at(found.unit_count, unit[finite & (unit >= 0)], 1)
+    return np.flatnonzero(~finite & (unit >= 0)) + first
 
 
 def _add_units(found: GuideTotals, moments: ScreenMoments, alignment: Alignment) -> None:

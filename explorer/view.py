@@ -27,6 +27,7 @@ SIMILAR, OPPOSITE = "similar", "opposite"
 DIRECTIONS = (SIMILAR, OPPOSITE)
 EVERY, ACTIVE = "all", "active"
 AMONG = (EVERY, ACTIVE)
+AMONG_OPTIONS = {"all perturbations": EVERY, "active ones": ACTIVE}
 
 
 @dataclass(frozen=True, slots=True)

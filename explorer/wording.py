@@ -4,17 +4,36 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from urllib.parse import urlencode
 
 import polars as pl
 
+from explorer.activity import ACTIVE_Q
 from explorer.catalog import Catalog, shared_knowledge
 from explorer.compare import ONLY_LEFT, ONLY_RIGHT, Comparison, OverlapDistribution, known_counts
-from explorer.side_activity import SideActivity
+from explorer.side_activity import CONSISTENCY, MAGNITUDE, PRECISION, SideActivity, activity_table
 from explorer.side_by_side import GENE_SET_Q, Pair, Yardstick
 from explorer.view import View
 
 MOST_NAMED = 3
+# By verdict, and by whether it rests on the size of the effect alone.
+_ACTIVITY = {
+    ("not active", False): "{query} is not distinguishable from controls in {where}: its neighbours there are likely "
+    "to mean nothing.",
+    ("not active", True): "The effect of {query} is no larger than what controls show in {where}, and no replicates "
+    "can tell more: distrust its neighbours there.",
+    ("borderline", False): "{query} stands out from controls only weakly in {where}.",
+    ("borderline", True): "The effect of {query} is only somewhat larger than what controls show in {where}.",
+    ("active", False): "{query} is active in {where}.",
+    ("active", True): "{query} is active, by the size of its effect, in {where}.",
+}
+_MEASURES = {
+    CONSISTENCY: "Consistency: mean cosine of replicates from different batches.",
+    MAGNITUDE: "Size: length of the profile, in units of the alignment.",
+    PRECISION: "Average precision: how well replicates find each other among controls (above chance, 0 is chance and "
+    "1 perfect).",
+}
 
 
 def summary_sentence(comparison: Comparison) -> str:
@@ -31,61 +50,65 @@ def summary_sentence(comparison: Comparison) -> str:
     )
 
 
-def activity_sentence(view: View, sides: tuple[SideActivity, SideActivity]) -> str:
+def activity_sentence(query: str, sides: Sequence[SideActivity]) -> str:
     """Say whether the query can be told from controls at all, before any neighbour is shown."""
-    judged = [side for side in sides if side.verdict != "not judged"]
-    if not judged:
-        reason = next((side.silence for side in sides if side.silence), "its profile is undefined")
-        return f"Whether {view.query} does anything was not judged: {reason}."
-    parts: dict[str, list[str]] = {}
-    for side in {side.representation: side for side in judged}.values():
-        parts.setdefault(side.verdict, []).append(f"{side.representation} ({_basis(side)})")
-    said = []
-    if "not active" in parts:
-        said.append(
-            f"{view.query} is not distinguishable from controls in {' and '.join(parts['not active'])}: "
-            "neighbours there are likely to mean nothing."
-        )
-    if "borderline" in parts:
-        said.append(f"{view.query} is at the border of what controls do in {' and '.join(parts['borderline'])}.")
-    if "active" in parts:
-        said.append(f"{view.query} is active in {' and '.join(parts['active'])}.")
+    every = {side.representation: side for side in sides}.values()
+    parts: dict[tuple[str, bool], list[str]] = {}
+    for side in every:
+        if side.verdict != "not judged":
+            parts.setdefault((side.verdict, side.by_size), []).append(f"{side.representation} ({_basis(side)})")
+    if not parts:
+        reason = next((side.silence for side in every if side.silence), "its profile has no direction")
+        return f"Whether {query} does anything was not judged: {reason.rstrip('.?')}."
+    # What casts doubt comes first.
+    said = [
+        template.format(query=query, where=" and ".join(parts[key]))
+        for key, template in _ACTIVITY.items()
+        if key in parts
+    ]
     return " ".join(said)
 
 
-def position_sentences(sides: tuple[SideActivity, SideActivity]) -> list[str]:
-    """Say where the position alone could be what the query's replicates have in common."""
-    found = []
+def position_sentences(sides: Sequence[SideActivity]) -> list[str]:
+    """Say where the position alone could be what the query's replicates have in common, a sentence for each column."""
+    told: dict[tuple[str, str], list[str]] = {}
     for side in {side.representation: side for side in sides}.values():
         if side.found is None or not side.found.shared_position:
             continue
+        columns = side.found.shared_position.split(", ")
         for position in side.position:
-            if position.column not in side.found.shared_position.split(","):
-                continue
-            alone = (
-                "what the position alone does can't be told, since no control repeats its position"
-                if math.isnan(position.score)
-                else f"position alone scores {position.score:.2f} (controls that find their own position; by chance "
-                f"{position.chance:.2f}, p {_small(position.p)})"
-            )
-            own = side.found.mean_average_precision
-            replicates = "" if math.isnan(own) else f", its replicates {own:.2f}"
-            found.append(
-                f"all replicates of {side.found.perturbation} have the same {position.column}, so position and effect "
-                f"can't be told apart in {side.representation}: {alone}{replicates}"
-            )
-    return found
+            if position.column in columns:
+                own = side.found.mean_average_precision
+                replicates = "" if math.isnan(own) else f" (its own replicates find each other with {own:.2f})"
+                told.setdefault((side.found.perturbation, position.column), []).append(
+                    f"in {side.representation} no control repeats its position, so nothing tells them apart"
+                    if math.isnan(position.score)
+                    else f"in {side.representation} position alone scores {position.score:.2f}, the average precision "
+                    f"with which controls find their own position (by chance {position.chance:.2f}, p "
+                    f"{_small(position.p)}){replicates}"
+                )
+    return [
+        f"all rows of {query} have the same {column}, so what they share may be position and not effect: "
+        + "; ".join(parts)
+        for (query, column), parts in told.items()
+    ]
 
 
 def activity_note(sides: tuple[SideActivity, SideActivity]) -> str:
-    """Explain what activity is judged by, and what is to be known of it."""
-    notes = dict.fromkeys(note for side in sides for note in side.notes)
+    """Explain the measures that the table of activity holds, and what is to be known of them."""
+    notes = dict.fromkeys(f"{note[:1].upper()}{note[1:].rstrip('.')}." for side in sides for note in side.notes)
     count = max((side.n_perturbations for side in sides), default=0)
-    return (
-        "Consistency is the mean cosine of replicates of different batches, magnitude the length of the profile; each "
-        "is held against pseudo-perturbations of the same numbers of rows, drawn from controls that fitted no "
-        "alignment. Average precision says how well replicates find each other among controls (0 above chance is "
-        f"chance, 1 perfect). q is corrected over the {count:,} perturbations of the representation. {' '.join(notes)}"
+    held = set(activity_table(sides)["measure"].to_list())
+    said = [text for measure, text in _MEASURES.items() if measure in held]
+    if CONSISTENCY not in held:
+        said.append("Consistency is not defined: no two replicates lie in different batches.")
+    return " ".join(
+        [
+            *said,
+            "p is against as many rows drawn at random from controls that fitted no alignment; q is corrected over "
+            f"the {count:,} perturbations of the representation (active: q below {ACTIVE_Q:g}).",
+            *notes,
+        ]
     )
 
 
@@ -278,10 +301,9 @@ def _basis(side: SideActivity) -> str:
     found = side.found
     if found is None:
         return "not judged"
-    q = f", q {_small(found.q)}" if not math.isnan(found.q) else ""
-    if found.basis == "magnitude":
-        return f"size of the effect, p {_small(found.p)}{q}"
-    return f"replicates agree at {found.consistency:.2f}, p {_small(found.p)}{q}"
+    q = "" if math.isnan(found.q) else f"q {_small(found.q)}"
+    # A q that is not low is the less surprising the more perturbations there are; the p is the query's own.
+    return q if side.verdict == "active" else ", ".join(filter(None, (f"p {_small(found.p)}", q)))
 
 
 def _small(p: float) -> str:

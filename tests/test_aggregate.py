@@ -131,11 +131,25 @@ def test_two_passes_without_a_table_of_units_make_the_same_map(method, guides, a
     rows.values[[5, 70], 1] = np.nan
     expected = build_map(rows.screen, "raw", alignment=method, aggregate=aggregate)
     monkeypatch.setattr("explorer.screen.BYTES_PER_CHUNK", 4 * rows.values.shape[1] * 11)
-    monkeypatch.setattr("explorer.aggregate.MOST_UNIT_BYTES", 0)
+    monkeypatch.setattr("explorer.aggregate.keeps_units", lambda *_: False)
     found = build_map(rows.screen, "raw", alignment=method, aggregate=aggregate)
     assert found.recipe == expected.recipe
     assert found.table.equals(expected.table)
     np.testing.assert_allclose(found.profiles, expected.profiles, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_both_loops_of_the_second_pass_make_the_same_map(method, monkeypatch):
+    rows = batched_rows(seed=4)
+    rows.values[[5, 70], 1] = np.nan
+    monkeypatch.setattr("explorer.aggregate.keeps_units", lambda *_: False)
+    monkeypatch.setattr("explorer.screen.BYTES_PER_CHUNK", 4 * rows.values.shape[1] * 11)
+    plain = build_map(rows.screen, "raw", alignment=method)
+    monkeypatch.setattr("explorer.totals.COMPILE_ABOVE", 0)
+    compiled = build_map(rows.screen, "raw", alignment=method)
+    assert compiled.recipe == plain.recipe
+    assert compiled.table.equals(plain.table)
+    np.testing.assert_allclose(compiled.profiles, plain.profiles, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("stretch_bytes", [2**26, 4 * 6 * 20, 4 * 6 * 7, 4])

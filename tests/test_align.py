@@ -263,7 +263,7 @@ def test_a_batch_with_too_few_controls_is_named(method, left, least):
     rows = batched_rows()
     of_batch = np.flatnonzero(rows.control & (np.array(rows.batch) == "b1"))
     kept = np.setdiff1d(np.arange(len(rows.values)), of_batch[left:])
-    with pytest.raises(InputError, match=f"batch 'b1' has {left} controls, expected at least {least}"):
+    with pytest.raises(InputError, match=f"batch 'b1' has {left} controls?, expected at least {least}"):
         fitted_rows(rows.take(kept), method)
 
 
@@ -271,8 +271,25 @@ def test_controls_that_are_not_finite_do_not_count():
     rows = batched_rows()
     of_batch = np.flatnonzero(rows.control & (np.array(rows.batch) == "b2"))
     rows.values[of_batch[1:], 0] = np.nan
-    with pytest.raises(InputError, match="batch 'b2' has 1 controls, expected at least 2"):
+    with pytest.raises(InputError, match="batch 'b2' has 1 control, expected at least 2: add controls, or use"):
         fitted_rows(rows, "center-scale")
+
+
+@pytest.mark.parametrize(
+    ("left", "message"),
+    [
+        (0, "batches 'b1', 'b2' have fewer than the 2 controls needed in each: add controls, or use alignment 'none',"),
+        (1, "batches 'b1', 'b2' have fewer than the 2 controls needed in each: .* use alignment 'none' or 'center',"),
+    ],
+)
+def test_the_alignments_that_remain_are_named(left, message):
+    rows = batched_rows()
+    spoilt = [np.flatnonzero(rows.control & (np.array(rows.batch) == name))[left:] for name in ("b1", "b2")]
+    kept = np.setdiff1d(np.arange(len(rows.values)), np.concatenate(spoilt))
+    with pytest.raises(InputError, match=message):
+        fitted_rows(rows.take(kept), "sphere")
+    found, _ = fitted_rows(rows.take(kept), "center" if left else "none")
+    assert np.isfinite(found).all()
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -17,13 +17,13 @@ TREES = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in FILE
 
 # A module imports from lines above its own, never from its own line or below.
 LAYERS = (
-    ("errors", "text", "significance", "store", "rowsums", "kernels", "numbering"),
-    ("sources", "relationships", "charts", "panels", "medians", "replicates", "retrieval"),
-    ("screen", "stored", "tables"),
+    ("errors", "text", "significance", "store", "rowsums", "kernels", "numbering", "replicates"),
+    ("sources", "relationships", "charts", "panels", "medians", "pseudo", "retrieval"),
+    ("screen", "stored", "tables", "position"),
     ("labels",),
     ("embed", "moments", "card", "roles", "matching"),
     ("align", "expression"),
-    ("totals",),
+    ("totals", "gather"),
     ("engine",),
     ("aggregate", "simulate", "cluster", "judge"),
     ("relate", "halves", "activity", "energy"),

@@ -53,7 +53,7 @@ def test_a_cluster_makes_the_same_map(engine, method, guides):
 def test_a_cluster_makes_the_same_map_in_two_passes(engine, method, monkeypatch):
     rows = batched_rows(seed=4)
     here = build_map(rows.screen, "raw", alignment=method)
-    monkeypatch.setattr("explorer.aggregate.MOST_UNIT_BYTES", 0)
+    monkeypatch.setattr("explorer.aggregate.keeps_units", lambda *_: False)
     there = build_map(rows.screen, "raw", alignment=method, engine=engine)
     assert there.recipe == here.recipe
     np.testing.assert_allclose(cosines(there.profiles), cosines(here.profiles), atol=1e-6)

@@ -23,6 +23,7 @@ from files import (
     SHUFFLED,
     STORED_FORMATS,
     TABLE_FORMATS,
+    edited,
     feature_table,
     observations,
     screen_of,
@@ -35,6 +36,7 @@ from files import (
 )
 from scipy import sparse
 
+from explorer import tables
 from explorer.aggregate import build_map
 from explorer.errors import InputError
 from explorer.layout import pca_layout
@@ -43,10 +45,13 @@ from explorer.relate import neighborhood
 from explorer.screen import Roles, Screen
 
 
-def expected_map(representation, alignment):
+def expected_screen():
     plates = [f"p{number % 2}" for number in range(N_ROWS)]
-    screen = Screen.from_arrays(list(LABELS), MATRICES, control=(CONTROL,), batch=plates)
-    return build_map(screen, representation, alignment=alignment)
+    return Screen.from_arrays(list(LABELS), MATRICES, control=(CONTROL,), batch=plates)
+
+
+def expected_map(representation, alignment):
+    return build_map(expected_screen(), representation, alignment=alignment)
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -204,6 +209,63 @@ def test_categories_unused_and_missing(tmp_path, missing):
             screen_of(path)
     else:
         assert build_map(screen_of(path), "X").names == PERTURBATIONS
+
+
+@pytest.mark.parametrize("form", ["dense.h5ad", "v3.zarr", "parquet", "csv"])
+def test_only_columns_with_a_role_are_kept(tmp_path, form):
+    folder = write_format(tmp_path / "toy", form)
+    assert screen_of(folder).rows.columns == ["gene", "plate"]
+    write_card(
+        folder,
+        {
+            "roles": {"perturbation": "gene", "group": ["plate"]},
+            "contexts/cells/rows": f"rows.{form.split('.')[-1]}",
+            "representations": {"raw": {"kind": "simple", "source": "X"}},
+        },
+    )
+    assert screen_of(folder).rows.columns == ["gene", "plate"]
+
+
+def test_a_column_that_cant_be_read_is_no_matter_without_a_role(tmp_path):
+    path = write_anndata(tmp_path / "toy.h5ad", toy_anndata())
+    with edited(path) as file:
+        file["obs"].create_group("odd").attrs["encoding-type"] = "awkward-array"
+        file["obs"].attrs["column-order"] = ["gene", "plate", "odd"]
+    screen = load_screen(load_dataset(path))
+    np.testing.assert_array_equal(build_map(screen, "X").profiles, build_map(expected_screen(), "raw").profiles)
+    with pytest.raises(InputError, match="'odd' of 'obs' is stored as 'awkward-array', which can't be read"):
+        load_screen(load_dataset(path, roles={"guide": "odd"}))
+
+
+def test_rows_as_categories_and_as_text_are_the_same_screen(tmp_path):
+    screen = load_screen(load_dataset(write_anndata(tmp_path / "toy.h5ad", toy_anndata())))
+    assert screen.rows.schema["gene"] == pl.Enum(sorted({*PERTURBATIONS, CONTROL}))
+    text = Screen(screen.dataset, screen.context, screen.rows.cast(pl.String), screen.roles)
+    assert screen.perturbation_labels() == text.perturbation_labels() == list(LABELS)
+    np.testing.assert_array_equal(screen.is_control(), text.is_control())
+    with pytest.raises(InputError, match=r"unknown control label 'TP5': did you mean 'TP53'\?"):
+        Screen(screen.dataset, screen.context, screen.rows, Roles("gene", control=("TP5",)))
+
+
+def test_categories_in_parquet(tmp_path):
+    rows = feature_table(observations(), RAW)
+    expected = build_map(screen_of(write_table(tmp_path / "text.parquet", rows)), "X", alignment="center")
+    for dtype in (pl.Categorical, pl.Enum([CONTROL, *PERTURBATIONS])):
+        path = write_table(tmp_path / "rows.parquet", rows.cast({"gene": dtype, "plate": pl.Categorical}))
+        made = build_map(screen_of(path), "X", alignment="center")
+        assert made.names == expected.names
+        np.testing.assert_array_equal(made.profiles, expected.profiles)
+
+
+def test_large_parquet_gives_the_same_map(tmp_path, monkeypatch):
+    folder = write_format(tmp_path / "toy", "parquet", shuffle=True)
+    expected = [build_map(screen_of(folder), name) for name in MATRICES]
+    monkeypatch.setattr(tables, "MOST_IN_MEMORY", 0)
+    monkeypatch.setattr(tables, "_PIECE_BYTES", 200)
+    for name, made in zip(MATRICES, expected, strict=True):
+        again = build_map(screen_of(folder), name)
+        np.testing.assert_array_equal(again.profiles, made.profiles)
+        assert again.fingerprint == made.fingerprint
 
 
 def test_nullable_controls_and_batches(tmp_path):

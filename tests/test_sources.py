@@ -1,5 +1,7 @@
 """Matrices in memory: read by ranges of rows, read-only, known by their content."""
 
+import itertools
+
 import numpy as np
 import pytest
 from files import LATENT, RAW, SHUFFLED
@@ -9,7 +11,15 @@ from scipy import sparse
 
 from explorer import sources
 from explorer.errors import InputError
-from explorer.sources import ArraySource, ReorderedSource, SparseSource, as_source, digest_file
+from explorer.sources import (
+    ArraySource,
+    ReorderedSource,
+    SparseSource,
+    as_source,
+    digest_file,
+    in_blocks,
+    read_blocks,
+)
 
 MAKERS = {
     "dense": lambda values: ArraySource(values),
@@ -68,6 +78,31 @@ def test_reordering_reads_runs_of_rows_once():
     stored = Counting()
     ReorderedSource(stored, SHUFFLED).read(0, len(SHUFFLED))
     assert stored.read_rows == list(range(len(LATENT)))
+
+
+@given(st.lists(st.integers(0, 5), max_size=12), st.integers(1, 7))
+def test_blocks_are_of_equal_length_whatever_the_pieces(lengths, step):
+    ends = np.cumsum([3, *lengths]).tolist()
+    values = np.arange(2.0 * ends[-1], dtype=np.float32).reshape(-1, 2)
+    pieces = [(start, values[start:end]) for start, end in itertools.pairwise(ends)]
+    blocks = list(in_blocks(iter(pieces), step))
+    assert [first for first, _ in blocks] == list(range(3, ends[-1], step))
+    assert [len(rows) for _, rows in blocks[:-1]] == [step] * (len(blocks) - 1)
+    np.testing.assert_array_equal(np.concatenate([values[:0], *(rows for _, rows in blocks)]), values[3:])
+
+
+@pytest.mark.parametrize("gather", [1, 300, 10_000])
+def test_rows_in_another_order_by_blocks(monkeypatch, gather):
+    monkeypatch.setattr(sources, "_GATHER_BYTES", gather)
+    source = ReorderedSource(ArraySource(RAW), SHUFFLED)
+    for start, stop, step in ((0, 26, 1), (3, 25, 4), (0, 26, 100)):
+        blocks = list(read_blocks(source, (start, stop), step))
+        assert [first for first, _ in blocks] == list(range(start, stop, step))
+        np.testing.assert_array_equal(np.concatenate([rows for _, rows in blocks]), RAW[SHUFFLED][start:stop])
+
+
+def test_a_number_too_large_for_float32_is_infinite():
+    assert np.isinf(as_source(np.array([[1e300]])).read(0, 1)).all()
 
 
 def test_order_is_part_of_the_fingerprint():

@@ -1,18 +1,24 @@
 """AnnData files in place: every way a column or matrix is written, and what is damaged or foreign."""
 
+import copy
+import itertools
+import shutil
 import warnings
+from contextlib import nullcontext
 
 import anndata
 import h5py
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import zarr
 from files import LATENT, N_ROWS, RAW, ROWS, STORED_FORMATS, edited, toy_anndata, write_anndata
 from scipy import sparse
 
+from explorer import stored
 from explorer.errors import InputError
-from explorer.stored import is_stored, matrix_keys, read_obs, stored_keys, stored_source
+from explorer.stored import StoredRows, StoredSource, is_stored, matrix_keys, read_obs, stored_keys, stored_source
 
 ENDINGS = ("h5ad", "zarr")
 
@@ -33,6 +39,158 @@ def test_matrices(toy):
         for bounds in ((0, N_ROWS), (3, 9), (5, 5), (N_ROWS - 1, N_ROWS)):
             np.testing.assert_array_equal(source.read(*bounds), expected[slice(*bounds)])
     assert stored_source(toy, "X").fingerprint() != stored_source(toy, "obsm/latent").fingerprint()
+
+
+def blocks_of(source, *bounds):
+    found = list(source.blocks(*bounds))
+    assert all(block.dtype == np.float32 for _, block in found)
+    return [first for first, _ in found], np.concatenate([block for _, block in found])
+
+
+@pytest.mark.parametrize("bounds", [(0, N_ROWS, 1), (0, N_ROWS, 4), (3, 20, 7), (5, 6, 100)])
+def test_blocks(toy, bounds):
+    start, stop, step = bounds
+    for key, expected in (("X", RAW), ("obsm/latent", LATENT)):
+        source = stored_source(toy, key)
+        firsts, values = blocks_of(source, *bounds)
+        assert firsts == list(range(start, stop, step))
+        np.testing.assert_array_equal(values, expected[start:stop])
+        assert list(source.blocks(5, 5, 3)) == []
+
+
+@pytest.mark.parametrize("kind", ["f2", ">f4", "f8", "i1", "u2", "i8", "?"])
+@pytest.mark.parametrize("chunks", [None, (3, 2), (7, 5), (100, 1)])
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_numbers_of_every_type_and_chunk(tmp_path, kind, chunks, ending):
+    values = (RAW * 10).astype(kind)
+    path = tmp_path / f"toy.{ending}"
+    if ending == "zarr":
+        group = zarr.open_group(str(path), mode="w", zarr_format=3)
+        sharded = {"shards": (6, 4)} if chunks == (3, 2) else {}
+        group.create_array("X", shape=values.shape, dtype=values.dtype, chunks=chunks or (100, 5), **sharded)[:] = (
+            values
+        )
+    else:
+        with h5py.File(path, "w") as file:
+            file.create_dataset("X", data=values, chunks=None if chunks == (100, 1) else chunks)
+    for step in (2, 5, 40):
+        np.testing.assert_array_equal(blocks_of(stored_source(path, "X"), 1, N_ROWS, step)[1], values[1:].astype("f4"))
+
+
+@pytest.mark.parametrize("piece", [1, 40, 10_000])
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_pieces_are_bounded(tmp_path, monkeypatch, ending, piece):
+    monkeypatch.setattr(stored, "_PIECE_VALUES", piece)
+    monkeypatch.setattr(stored, "_PIECE_BYTES", piece)
+    values = np.random.default_rng(1).poisson(0.7, (90, 6)).astype("f4")
+    values[10:20] = 0
+    for store in (sparse.csr_matrix, np.array):
+        adata = anndata.AnnData(X=store(values))
+        path = write_anndata(tmp_path / f"{store.__name__}.{ending}", adata)
+        for step in (1, 8, 90):
+            np.testing.assert_array_equal(blocks_of(stored_source(path, "X"), 4, 90, step)[1], values[4:])
+
+
+def test_a_csr_matrix_that_names_a_place_twice_holds_the_sum(tmp_path):
+    path = write_anndata(tmp_path / "toy.h5ad", toy_anndata(csr=True))
+    with edited(path) as file:
+        file["X/indices"][:] = 2
+    np.testing.assert_allclose(stored_source(path, "X").read(0, N_ROWS)[:, 2], RAW.sum(axis=1), rtol=1e-5, atol=1e-6)
+
+
+def test_a_source_can_be_sent_to_another_process(toy):
+    source = copy.deepcopy(stored_source(toy, "X"))
+    assert isinstance(source, StoredSource)
+    np.testing.assert_array_equal(source.read(0, N_ROWS), RAW)
+
+
+def test_blocks_that_are_left_early_close_the_file(tmp_path):
+    path = write_anndata(tmp_path / "toy.h5ad", toy_anndata())
+    blocks = stored_source(path, "X").blocks(0, N_ROWS, 2)
+    next(blocks)
+    with pytest.raises(OSError, match=r"already open|lock"):
+        h5py.File(path, "r+")
+    blocks.close()
+    with h5py.File(path, "r+"):
+        pass
+
+
+def test_a_file_that_goes_while_it_is_read(toy, monkeypatch):
+    monkeypatch.setattr(stored, "_PIECE_VALUES", 1)
+    monkeypatch.setattr(stored, "_PIECE_BYTES", 1)
+    blocks = stored_source(toy, "X").blocks(0, N_ROWS, 2)
+    next(blocks)
+    if toy.is_dir():
+        shutil.rmtree(toy)
+    else:
+        toy.unlink()
+    with pytest.raises(InputError, match=r"toy.* (is truncated or damaged; copy|lacks the chunk)") as caught:
+        list(blocks)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("chunks", [None, (50, 4)])
+def test_an_h5ad_that_is_cut_while_it_is_read(tmp_path, chunks):
+    path = tmp_path / "toy.h5ad"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("X", data=np.ones((5_000, 4), dtype="f4"), chunks=chunks)
+    blocks = stored_source(path, "X").blocks(0, 5_000, 100)
+    next(blocks)
+    path.write_bytes(path.read_bytes()[:20_000])
+    with pytest.raises(InputError, match=r"'toy.h5ad'.*(changed while it was being read|truncated or damaged)"):
+        list(blocks)
+    with pytest.raises(InputError, match=r"can't open 'toy.h5ad': it is not a whole h5ad file"):
+        stored_source(path, "X")
+
+
+@pytest.mark.parametrize("chunks", [None, (100, 4)])
+def test_rows_that_were_never_written(tmp_path, chunks):
+    path = tmp_path / "toy.h5ad"
+    with h5py.File(path, "w") as file:
+        dataset = file.create_dataset("X", (1_000, 4), "f4", chunks=chunks)
+        if chunks:
+            dataset[:500] = 1
+    with pytest.raises(InputError, match=r"'X' in 'toy.h5ad' was never written in full \(\d chunks are absent\): w"):
+        stored_source(path, "X").read(0, 10)
+
+
+ZARR_PARTS = [
+    ("dense.zarr", "X"), ("v3.zarr", "X"), ("dense.zarr", "obsm/latent"), ("v3.zarr", "layers/scaled"),
+    *itertools.product(["csr.zarr", "v3csr.zarr"], ["X/data", "X/indices", "X/indptr"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("form", "part"), ZARR_PARTS)
+def test_a_chunk_that_was_lost(tmp_path, form, part):
+    path = write_anndata(tmp_path / "toy.zarr", toy_anndata(csr="csr" in form), v3=form.startswith("v3"))
+    array = zarr.open_group(str(path), mode="r")[part]
+    name = array.metadata.encode_chunk_key((0,) * array.ndim)
+    (path / part / name).unlink()
+    key = part.rsplit("/", 1)[0] if part.startswith("X/") else part
+    with pytest.raises(InputError, match=rf"'{part}' in 'toy.zarr' lacks the chunk '{name}': zarr gives .* copy"):
+        stored_source(path, key).read(0, 3)
+
+
+def test_only_the_rows_of_a_lost_chunk_or_shard_are_refused(tmp_path):
+    group = zarr.open_group(str(tmp_path / "toy.zarr"), mode="w", zarr_format=3)
+    array = group.create_array("X", shape=(20, 4), dtype="f4", chunks=(2, 2), shards=(10, 4))
+    array[:] = 1
+    array[:2, :2] = 0  # an empty chunk inside a shard is on record there: it is not lost
+    (tmp_path / "toy.zarr" / "X" / "c" / "1" / "0").unlink()
+    source = stored_source(tmp_path / "toy.zarr", "X")
+    assert source.read(0, 10).sum() == 36
+    with pytest.raises(InputError, match=r"'X' in 'toy.zarr' lacks the chunk 'c/1/0'"):
+        source.read(9, 12)
+
+
+@pytest.mark.parametrize("part", ["obs/gene/categories", "obs/_index"])
+def test_names_that_were_lost(tmp_path, part):
+    path = write_anndata(tmp_path / "toy.zarr", toy_anndata())
+    # Text is one array or, in newer files, a group of values and a mask.
+    part = f"{part}/values" if (path / part / "values").is_dir() else part
+    (path / part / "0").unlink()
+    with pytest.raises(InputError, match=f"'{part}' in 'toy.zarr' lacks the chunk '0'"):
+        read_obs(path)
 
 
 def test_rows(toy):
@@ -69,6 +227,59 @@ def test_columns(tmp_path, ending, column, expected):
     obs = read_obs(path)
     assert obs["_row"].to_list() == ["r1", "r2", "r3"]
     assert obs["column"].to_list() == expected
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_only_the_columns_that_are_asked_for_are_read(tmp_path, ending):
+    path = write_anndata(tmp_path / f"toy.{ending}", toy_anndata())
+    rows = StoredRows(path)
+    assert (rows.columns, rows.height) == (["_row", "gene", "plate"], N_ROWS)
+    assert set(rows.schema.values()) == {pl.String()}
+    assert read_obs(path, ["plate"]).columns == ["plate"]
+    assert rows["_row"].to_list() == list(ROWS)
+    if ending == "h5ad":
+        with edited(path) as file:
+            del file["obs/plate"]
+        assert StoredRows(path).select(["gene", "_row"]).shape == (N_ROWS, 2)
+
+
+def test_categories_are_kept_as_codes(tmp_path, monkeypatch):
+    monkeypatch.setattr(stored, "_CODE_ROWS", 4)
+    labels = ["b", None, "é", "a", "b", "", "a", None, "é"]
+    column = pd.Categorical(labels, categories=["unused", "é", "b", "", "a"])
+    obs = pd.DataFrame({"column": column}, index=[f"r{number}" for number in range(len(labels))])
+    found = read_obs(write_anndata(tmp_path / "toy.h5ad", anndata.AnnData(obs=obs)), ["column"])["column"]
+    assert found.to_list() == labels
+    # Labels are in their order, so that codes sort as names do.
+    assert found.dtype == pl.Enum(sorted(["unused", "é", "b", "", "a"]))
+
+
+def test_categories_that_repeat(tmp_path):
+    path = write_anndata(tmp_path / "toy.h5ad", toy_anndata())
+    with edited(path) as file:
+        node = file["obs/gene/categories"]
+        node[1] = node[0]
+    genes = read_obs(path)["gene"].to_list()
+    assert "CHEK2" not in genes
+    assert genes.count("BRCA1") == 6
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("n_labels", [3, 30])
+def test_long_text_is_read_in_parts(tmp_path, monkeypatch, ending, n_labels):
+    monkeypatch.setattr(stored, "_TEXT_ROWS", 8)
+    labels = [f"g{number % n_labels}" for number in range(30)]
+    path = tmp_path / f"toy.{ending}"
+    with h5py.File(path, "w") if ending == "h5ad" else nullcontext(zarr.open_group(str(path), mode="w")) as group:
+        obs = group.create_group("obs")
+        obs.attrs["_index"], obs.attrs["column-order"] = "_index", ["column"]
+        with warnings.catch_warnings(action="ignore"):  # of text in zarr 3, which is not yet specified
+            anndata.io.write_elem(obs, "_index", np.array([f"r{number}" for number in range(30)], dtype=object))
+            anndata.io.write_elem(obs, "column", np.array(labels, dtype=object))
+    found = read_obs(path)
+    assert found["column"].to_list() == labels
+    assert found["column"].dtype == (pl.String if n_labels == 30 else pl.Enum(["g0", "g1", "g2"]))
+    assert found["_row"].dtype == pl.String
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
