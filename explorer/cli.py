@@ -267,6 +267,8 @@ def _rows_bar(n_rows: int) -> Iterator[Callable[[int], None]]:
                 bar.reset(total=n_rows)
                 bar.set_description("second pass")
             bar.update(rows)
+            if bar.n >= n_rows:
+                bar.set_description("rows read, judging activity")
 
         yield advance
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from explorer.align import Alignment
 from explorer.moments import Floats, ScreenMoments, selected_rows
-from explorer.pseudo import Controls
+from explorer.pseudo import CROWDED, Controls
 from explorer.replicates import sum_runs
 from explorer.retrieval import unit_vectors
 from explorer.screen import Representation, Screen
@@ -146,6 +146,7 @@ def collect_replicates(
     fitted: Alignment,
     *,
     units: Units,
+    held: HeldOut,
     seed: int,
     notes: list[str],
 ) -> Replicates:
@@ -155,7 +156,7 @@ def collect_replicates(
     ----------
     source, moments, fitted
         The rows, what is known of them, and their alignment.
-    units
+    units, held
         Of these moments.
     seed
         Of the choice of replicates that are kept one by one.
@@ -174,7 +175,12 @@ def collect_replicates(
     wanted = (place >= 0) & paired[units.owner[place]]
     wanted[moments.excluded] = False
     kept = np.zeros(len(wanted), dtype=bool)
-    kept[wanted] = _kept(units.owner[place[wanted]], seed=seed, notes=notes)
+    unit_of = place[wanted]
+    controls = np.zeros(int(units.batch.max(initial=0)) + 1, dtype=np.int64)
+    for number, values in held.controls.values.items():
+        controls[number] = len(values)
+    crowd = np.stack([units.batch[unit_of], controls[units.batch[unit_of]]])
+    kept[wanted] = _kept(units.owner[unit_of], seed=seed, notes=notes, crowd=crowd)
     chosen: list[npt.NDArray[np.float32]] = [np.empty((0, n_features), dtype=np.float32)]
     numbers: list[Integers] = [np.empty(0, dtype=np.int64)]
     for numbered, values in selected_rows(source, wanted):
@@ -196,16 +202,31 @@ def _nonzero(directions: Floats) -> Integers:
     return np.asarray(np.count_nonzero(directions, axis=1) > 0, dtype=np.int64)
 
 
-def _kept(owner: Integers, *, seed: int, notes: list[str]) -> npt.NDArray[np.bool_]:
-    """Choose the replicates that average precision ranks, as many of each owner as can be afforded."""
+def _kept(owner: Integers, *, seed: int, notes: list[str], crowd: Integers | None = None) -> npt.NDArray[np.bool_]:
+    """Choose the replicates that average precision ranks, as many of each owner as can be afforded.
+
+    With `crowd`, whose lines are the batch of each replicate and the controls there, none is chosen where an owner
+    would have a quarter as many replicates as there are controls.
+    """
     affordable = math.isqrt(_MOST_COMPARISONS // (MOST_NEGATIVES * max(1, len(np.unique(owner)))))
     most = max(4, min(MOST_REPLICATES, affordable))
-    order = np.lexsort((np.random.default_rng([seed, 1]).random(len(owner)), owner))
-    ordered = owner[order]
-    kept = np.zeros(len(owner), dtype=bool)
-    kept[order[np.arange(len(owner)) - np.searchsorted(ordered, ordered) < most]] = True
+    chance = np.random.default_rng([seed, 1]).random(len(owner))
+    kept = np.ones(len(owner), dtype=bool)
+    if crowd is not None:
+        batch, controls = crowd
+        order = np.lexsort((chance, batch, owner))
+        fair = np.maximum(1, np.ceil(CROWDED * np.minimum(controls, MOST_NEGATIVES)) - 1)[order]
+        kept[order] = _places(owner[order] * (int(batch.max(initial=0)) + 1) + batch[order]) < fair
+    order = np.lexsort((chance, ~kept, owner))
+    kept[order] &= _places(owner[order]) < most
     if not kept.all():
         notes.append(
-            f"average precision ranks {most} replicates of a perturbation, chosen at random, where it has more"
+            f"average precision ranks at most {most} replicates of a perturbation, and fewer than a quarter as many in "
+            "a batch as it has held-out controls, chosen at random"
         )
     return kept
+
+
+def _places(group: Integers) -> Integers:
+    """Place of each line within its run of equal numbers, from 0."""
+    return np.arange(len(group)) - np.searchsorted(group, group)

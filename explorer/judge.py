@@ -11,11 +11,13 @@ import numpy.typing as npt
 from explorer.gather import MOST_NEGATIVES, HeldOut, Replicates, Units
 from explorer.pseudo import (
     CLASS_RATIO,
+    CROWDED,
     MOST_CLASSES,
     Layout,
     classify,
     draw_rows,
     generator_for,
+    is_crowded,
     layouts_of,
     pseudo_statistics,
     round_rows,
@@ -29,9 +31,6 @@ Integers = npt.NDArray[np.int64]
 
 # Cosines, and lengths relative to the observed one, that differ by less are equal but for rounding.
 _ROUNDING = 1e-6
-# Pseudo-perturbations that take this share of the controls have too many of them in common: at a nominal 5 % about 7 %
-# of inactive perturbations are called at a quarter, 12 % at a half.
-_CROWDED = 0.25
 # Values of pseudo-perturbations held at once.
 _MOST_VALUES = 2**22
 
@@ -92,15 +91,10 @@ def _draw_layout(layout: Layout, held: HeldOut, *, n_null: int, seed: int, notes
     for _, batch, rows in layout:
         wanted[batch] = wanted.get(batch, 0) + rows
     available = held.sizes(wanted)
-    if any(wanted[batch] > available[batch] for batch in wanted):
-        notes.append(
-            "some perturbations have more rows in a batch than it has held-out controls: their pseudo-perturbations "
-            "are drawn with replacement, and their p is approximate"
-        )
-    elif any(wanted[batch] >= _CROWDED * available[batch] for batch in wanted) and sum(wanted.values()) > 1:
+    if any(is_crowded(rows, available[batch]) for batch, rows in wanted.items()):
         notes.append(
             "some perturbations have a quarter as many rows in a batch as it has held-out controls, or more: their "
-            "pseudo-perturbations resemble each other, and their p is somewhat too small"
+            "pseudo-perturbations are drawn with replacement, and their p is rather too large"
         )
     # Where a batch holds one unit only, the order of the rows drawn does not matter.
     return draw_rows(
@@ -131,7 +125,7 @@ def judge_precision(
     -------
     tuple
         Mean average precision, the same as a share of what is possible above chance, and p, shape (n_perturbations,)
-        each; NaN where a perturbation has no positives or its batches too few controls.
+        each; NaN where a perturbation has no positives or its batches fewer than four controls a replicate.
     """
     n_perturbations = len(units.names)
     owner, batch = units.owner[replicates.kept_unit], units.batch[replicates.kept_unit]
@@ -229,7 +223,8 @@ def _null_precision(
     numbers = {batch: pools.number(batch, size) for size, batch, _ in layout}
     wanted = {batch: rows for _, batch, rows in layout}
     available = {batch: len(pools.directions[number]) for batch, number in numbers.items()}
-    if any(rows >= available[batch] for batch, rows in wanted.items()):
+    # Among so few controls, the rest would be another kind of crowd than the perturbation itself was ranked in.
+    if any(rows > CROWDED * available[batch] or is_crowded(rows, available[batch]) for batch, rows in wanted.items()):
         return np.empty(0), []
     rng = generator_for(seed, ("precision", *layout))
     drawn = draw_rows(wanted, available, n_draws=n_null, rng=rng)

@@ -7,8 +7,8 @@ import hashlib
 import io
 import json
 import os
+import secrets
 import socket
-import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -85,10 +85,9 @@ def write_path_atomically(path: Path, write: Callable[[Path], None]) -> None:
     stem = f".{path.stem}.{socket.gethostname()}."
     for leftover in path.parent.glob(f"{glob.escape(stem)}*.tmp{glob.escape(path.suffix)}"):
         _remove_if_abandoned(leftover, leftover.name.removeprefix(stem).split(".")[0])
-    stem = f"{stem}{os.getpid()}."
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=stem, suffix=f".tmp{path.suffix}")
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.parent / f"{stem}{os.getpid()}.{secrets.token_hex(8)}.tmp{path.suffix}"
+    # As any new file, others may read it where the user's mask says so; `tempfile` would make it the user's alone.
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
         write(temporary)
         with temporary.open("rb+") as stream:

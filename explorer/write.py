@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from explorer.activity import Activity
 from explorer.aggregate import PerturbationMap
 from explorer.errors import InputError, shown
 from explorer.store import write_path_atomically
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 ENDING = ".h5ad"
 
@@ -36,6 +41,9 @@ def check_target(path: Path, *, source: Path) -> None:
         raise InputError(message)
     if not path.parent.is_dir():
         message = f"--out names the folder {shown(path.parent, limit=200)}, which does not exist: make it first"
+        raise InputError(message)
+    if any(folder.suffix == ".zarr" for folder in path.resolve().parents):
+        message = f"--out {shown(path.name)} lies in a zarr store, which it would damage: choose another folder"
         raise InputError(message)
     inputs = source.rglob("*") if source.is_dir() else [source]
     if path.exists() and any(item.exists() and item.samefile(path) for item in inputs):
@@ -70,11 +78,48 @@ def write_map(path: Path, perturbation_map: PerturbationMap, *, activity: Activi
     if activity is not None:
         adata.uns["explorer"]["activity"] = list(activity.notes) or ["nothing to note"]
     try:
-        write_path_atomically(path, adata.write_h5ad)
-    except (OSError, RuntimeError) as error:
-        # h5py raises either when a disk is full.
-        reason = " ".join(str(error).split())[:200]
+        write_path_atomically(path, lambda temporary: _write_h5ad(temporary, adata))
+    except OSError as error:
         message = (
-            f"can't write {shown(path.name)} ({reason}): free some space or choose another folder; nothing is left"
+            f"can't write {shown(path.name)} ({error.strerror or error}): free some space or choose another folder; "
+            "nothing is left"
         )
         raise InputError(message) from error
+
+
+def _write_h5ad(path: Path, adata: AnnData) -> None:
+    """Write as `AnnData.write_h5ad` does, but survive a disk that is full."""
+    import h5py
+    from anndata.io import write_elem
+
+    adata.strings_to_categoricals()
+    with _Patient(path, "r+") as stream:
+        try:
+            with h5py.File(stream, "w") as file:
+                write_elem(file, "/", adata)
+        finally:
+            if stream.failure is not None:
+                raise stream.failure
+
+
+class _Patient(io.FileIO):
+    """A file that keeps the first error of writing for later: HDF5 crashes the process where a write fails."""
+
+    failure: OSError | None = None
+
+    def write(self, values: Any) -> int:
+        left = memoryview(values).cast("B")
+        n_bytes = len(left)
+        while len(left) and self.failure is None:
+            try:
+                left = left[super().write(left) :]
+            except OSError as error:
+                self.failure = error
+        return n_bytes
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return super().truncate(size) if self.failure is None else 0
+        except OSError as error:
+            self.failure = error
+            return 0

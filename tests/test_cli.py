@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import polars as pl
 import pytest
+import toys
 from files import (
     CONTROL,
     FORMATS,
@@ -34,8 +35,10 @@ from files import (
 )
 
 from explorer import __version__, cli
+from explorer.activity import measure_activity
 from explorer.align import METHODS
 from explorer.cli import main
+from explorer.load import load_dataset, load_screen
 from explorer.relate import Neighborhood
 
 
@@ -74,6 +77,22 @@ def command(*arguments, **options):
     )
 
 
+# Two controls a batch are held out, for three rows of a perturbation.
+FEW_CONTROLS = [
+    "note: some perturbations have more rows in a batch than it has held-out controls: their pseudo-perturbations are "
+    "drawn with replacement, and their p is approximate",
+    "note: some perturbations have a quarter as many rows in a batch as it has held-out controls, or more: their "
+    "pseudo-perturbations resemble each other, and their p is somewhat too small",
+]
+
+
+def not_active(query, representation, p, q):
+    return (
+        f"note: {query} is not distinguishable from controls in {representation} (p {p}, q {q}): its neighbours there "
+        "are likely to mean nothing"
+    )
+
+
 # What is said.
 
 
@@ -100,11 +119,18 @@ def refuse_constants(name):
 def test_json_of_neighbors(run, toy):
     status, out, err = run("neighbors", toy, "TP53", "--representation", "latent", "-k", "5", "--json")
     found = json.loads(out, parse_constant=refuse_constants)
-    assert (status, err) == (0, "")
+    assert (status, err.splitlines()) == (0, [*FEW_CONTROLS, not_active("TP53", "latent", "0.5", "0.6")])
     assert list(found) == ["query", "representation", "context", "fingerprint", "active", "neighbors"]
     assert (found["query"], found["representation"], found["context"]) == ("TP53", "latent", "cells")
     assert len(found["fingerprint"]) == 12
-    assert found["active"] is None or found["active"].keys() == {"p", "magnitude"}
+    activity = measure_activity(load_screen(load_dataset(toy)), "latent").of("TP53")
+    assert list(found["active"]) == [
+        "p", "q", "basis", "magnitude", "magnitude_p", "n_replicates", "consistency", "consistency_p",
+        "mean_average_precision", "normalized_average_precision", "precision_p", "shared_position",
+    ]  # fmt: skip
+    for name, value in found["active"].items():
+        measured = getattr(activity, name)
+        assert value == (None if isinstance(measured, float) and np.isnan(measured) else measured)
     assert [neighbor["rank"] for neighbor in found["neighbors"]] == [1, 2, 3, 4, 5]
     assert {neighbor["perturbation"] for neighbor in found["neighbors"]} == set(PERTURBATIONS) - {"TP53"}
     for neighbor in found["neighbors"]:
@@ -120,7 +146,8 @@ def test_text_of_neighbors_says_the_same(run, toy):
     found = json.loads(run(*arguments, "--json")[1])
     status, out, err = run(*arguments)
     recipe, head, *lines = out.splitlines()
-    assert (status, err) == (0, "")
+    assert status == 0
+    assert not_active("TP53", "raw", f"{found['active']['p']:.2g}", f"{found['active']['q']:.2g}") in err.splitlines()
     assert recipe.endswith(
         f"alignment center; mean (rows to guides, where there are any, to perturbations); recipe {found['fingerprint']}"
     )
@@ -155,6 +182,8 @@ def test_roles_of_a_single_file_are_found_and_said(run, toy):
         "note: perturbation is taken to be the column 'gene'",
         "note: batch is taken to be the column 'plate'",
         f"note: controls are taken to be the rows labelled '{CONTROL}'",
+        *FEW_CONTROLS,
+        not_active("TP53", "X", "1", "1"),
     ]
 
 
@@ -216,7 +245,8 @@ def test_values_that_are_no_numbers_are_noted(run, toy, bad):
     status, out, err = run("neighbors", toy, "TP53", "--representation", "raw", "-k", "4", "--json")
     assert status == 0
     assert "MDM2" not in out
-    assert err == "note: 3 rows with NaN or infinite values left out: 'MDM2'\n"
+    assert err.splitlines()[0] == "note: 3 rows with NaN or infinite values left out: 'MDM2'"
+    assert "note: 3 rows" not in err.split("\n", 1)[1]
     status, out, err = run("check", toy)
     assert (status, err) == (0, "")
     assert "5 features; 3 rows with NaN or infinite values left out: 'MDM2'" in out
@@ -519,8 +549,41 @@ def test_an_error_of_the_disk_is_one_line(run, toy, monkeypatch):
 
 def test_process_json(toy):
     made = command("neighbors", toy, "TP53", "--representation", "raw", "-k", "2", "--json")
-    assert (made.returncode, made.stderr) == (0, b"")
+    assert made.returncode == 0
+    assert made.stderr.decode().splitlines() == [*FEW_CONTROLS, not_active("TP53", "raw", "1", "1")]
     assert len(json.loads(made.stdout)["neighbors"]) == 2
+
+
+def test_an_active_query_is_not_warned_of(run, tmp_path):
+    dataset = toys.write_catalog(tmp_path) / "toy"
+    status, out, err = run("neighbors", dataset, "GENE00", "--representation", "raw", "-k", "2", "--json")
+    active = json.loads(out)["active"]
+    assert (status, active["basis"], active["n_replicates"]) == (0, "replicate consistency", toys.GUIDES)
+    assert active["q"] < 0.1
+    assert "distinguishable" not in err
+
+
+def test_activity_that_cannot_be_judged_is_null_and_said(run, toy):
+    # Of one control a batch there is no half to align on and another to judge by.
+    few = observations().with_row_index().filter(pl.col("gene") != CONTROL)["index"].to_list()
+    controls = [place for place, label in enumerate(LABELS) if label == CONTROL]
+    plates = observations()["plate"].to_list()
+    kept = [next(place for place in controls if plates[place] == plate) for plate in ("p0", "p1")]
+    rows = sorted([*few, *kept])
+    write_table(toy / "rows.parquet", feature_table(observations()[rows], RAW[rows]))
+    write_table(toy / "latent_cells.parquet", feature_table(observations()[rows].select("row"), LATENT[rows]))
+    status, out, err = run("neighbors", toy, "TP53", "--representation", "raw", "-k", "2", "--json")
+    assert (status, json.loads(out)["active"]) == (0, None)
+    assert err == (
+        "note: activity not judged: batch 'p0', 'p1' has 1 controls, expected at least 2, half of them to align on and "
+        "half to judge activity by: add controls, or leave the batch out\n"
+    )
+
+
+def test_without_controls_nothing_is_said_of_activity(run, tmp_path):
+    folder = write_dataset(tmp_path / "toy", {"roles/control": None})
+    status, out, err = run("neighbors", folder, "TP53", "--representation", "raw", "-k", "2", "--json")
+    assert (status, json.loads(out)["active"], err) == (0, None, "")
 
 
 def test_process_error(tmp_path):

@@ -7,12 +7,15 @@ import signal
 import threading
 import time
 
+import anndata
 import numpy as np
+import pandas as pd
 import pytest
 from builders import CONTROL, Rows, batched_rows, cosines
 
 from explorer.aggregate import build_map
 from explorer.align import METHODS
+from explorer.cli import main
 from explorer.cluster import ClusterEngine, connected
 from explorer.errors import InputError
 from explorer.labels import label_rows
@@ -66,6 +69,24 @@ def test_progress_counts_every_row(engine):
     while sum(done) < len(rows.values) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert sum(done) == len(rows.values)
+
+
+@pytest.mark.parametrize("method", ["none", "center-scale-robust", "tvn"])
+def test_the_command_line_builds_the_same_file_on_a_cluster(cluster, tmp_path, method):
+    rows = batched_rows(seed=8)
+    columns = {"gene": rows.perturbations, "guide": rows.guide, "batch": rows.batch}
+    obs = pd.DataFrame(columns, index=[str(number) for number in range(len(rows.values))]).astype("category")
+    path = tmp_path / "cells.h5ad"
+    anndata.AnnData(rows.values, obs=obs).write_h5ad(path)
+    made = []
+    for name, extra in (("here", []), ("there", ["--scheduler", cluster.scheduler_address])):
+        out = tmp_path / f"{name}.h5ad"
+        options = ["--representation", "X", "--control", CONTROL, "--align", method, "--out", str(out), *extra]
+        assert main(["build", str(path), *options]) == 0
+        made.append(anndata.read_h5ad(out))
+    np.testing.assert_allclose(made[0].X, made[1].X, rtol=1e-5, atol=1e-6)
+    pd.testing.assert_frame_equal(made[0].obs, made[1].obs)
+    assert made[0].uns["explorer"]["fingerprint"] == made[1].uns["explorer"]["fingerprint"]
 
 
 class SlowSource(ArraySource):

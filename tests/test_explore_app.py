@@ -84,10 +84,11 @@ def test_demo_table(demo_view):
     table = demo_view["table"]
     assert table.columns == [
         "perturbation", "neighbour of", "left rank", "left similarity", "right rank", "right similarity", "known",
-        "also in soft_tissue",
+        "active", "also in soft_tissue",
     ]  # fmt: skip
     assert table.height == len(demo_view["comparison"].sides)
     assert table["perturbation"].is_unique().all()
+    assert set(table["active"]) <= {"both", "left", "right", "neither"}
     assert set(table["also in soft_tissue"]) <= {"both", "left", "right", "neither", "not measured"}
 
 
@@ -107,7 +108,7 @@ def test_maps_show_what_the_answer_says(demo_view):
 def test_the_address_holds_the_whole_view(app, demo_view):
     expected = link_parameters(demo_view["view"], recipes=demo_view["recipes"])
     assert set(expected) == {
-        "dataset", "context", "query", "left", "right", "align", "k", "direction", "list", "recipes",
+        "dataset", "context", "query", "left", "right", "align", "k", "direction", "among", "list", "recipes",
     }  # fmt: skip
     assert demo_view["recipes"].count(".") == 1
     assert demo_view["link_warning"] == ""

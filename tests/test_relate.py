@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
 
+from explorer import kernels
 from explorer import relate as relate_module
 from explorer.errors import InputError
-from explorer.relate import membership, neighborhood, neighborhoods, rank_all, score_blocks
+from explorer.relate import membership, neighborhood, neighborhoods, prepare_queries, rank_all, score_blocks
 
 # Few values in few dimensions, so that most similarities are tied and some profiles are zero.
 LATTICE = st.lists(st.tuples(*[st.integers(-2, 2)] * 3), min_size=3, max_size=25)
@@ -270,6 +271,129 @@ def test_score_blocks_put_every_query_in_its_place():
         expected = sign * cosines(made.profiles)[asked]
         expected[[0, 2], [3, 0]] = np.nan
         np.testing.assert_allclose(block, np.where(np.isnan(expected), -np.inf, expected), atol=1e-12)
+
+
+# Compiled loops against the plain ones
+
+
+def same_neighborhoods(one, other):
+    np.testing.assert_array_equal(one.queries, other.queries)
+    np.testing.assert_array_equal(one.rows, other.rows)
+    np.testing.assert_array_equal(one.similarities, other.similarities)
+    assert set(one.ties) == set(other.ties)
+    for line, (rows, probabilities) in one.ties.items():
+        np.testing.assert_array_equal(rows, other.ties[line][0])
+        np.testing.assert_allclose(probabilities, other.ties[line][1], rtol=1e-12)
+
+
+def both_ways(made, *, k, opposite=False, queries=None):
+    """Neighbourhoods by whole lines, and by candidates wherever these do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(relate_module, "COMPILED_SCORES", np.inf)
+        plain = neighborhoods(made, k=k, opposite=opposite, queries=queries)
+        patch.setattr(relate_module, "COMPILED_SCORES", 0)
+        patch.setattr(relate_module, "_LEAST_ROWS_PER_NEIGHBOR", 1)
+        asked = np.arange(made.n_perturbations) if queries is None else queries
+        found = relate_module._search_candidates(made, asked, k, opposite=opposite)
+        answered = np.concatenate([lines for lines, *_ in found])
+        return plain, neighborhoods(made, k=k, opposite=opposite, queries=queries), answered
+
+
+@pytest.mark.parametrize("opposite", [False, True])
+@pytest.mark.parametrize(("n", "n_features", "k"), [(70, 3, 1), (1000, 20, 10), (1500, 130, 20), (2049, 7, 30)])
+def test_candidates_give_what_whole_lines_give(n, n_features, k, opposite):
+    made = random_map(n, n_features, seed=n)
+    plain, fast, answered = both_ways(made, k=k, opposite=opposite)
+    assert len(answered) == n
+    same_neighborhoods(plain, fast)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), opposite=st.booleans(), k=st.integers(1, 8), n_features=st.integers(1, 4))
+def test_candidates_give_the_same_ties_zeros_and_fallbacks(seed, opposite, k, n_features):
+    # Lattice points in few dimensions: nearly all similarities are tied, often more than there is room for.
+    rng = np.random.default_rng(seed)
+    made = map_of(rng.integers(-2, 3, size=(rng.integers(k + 2, 400), n_features)))
+    queries = rng.integers(0, made.n_perturbations, size=30) if rng.random() < 0.5 else None
+    plain, fast, _ = both_ways(made, k=k, opposite=opposite, queries=queries)
+    same_neighborhoods(plain, fast)
+
+
+def test_lines_with_too_many_candidates_are_searched_whole():
+    made = map_of(np.vstack([np.tile([[1.0, 2.0, 3.0]], (600, 1)), np.random.default_rng(0).normal(size=(600, 3))]))
+    plain, fast, answered = both_ways(made, k=5)
+    assert 100 < len(answered) < 700
+    assert set(range(600)) <= set(fast.ties)
+    same_neighborhoods(plain, fast)
+
+
+def test_differences_below_float32_are_told_apart():
+    # Cosines that differ by one part in 1e7 tie after rounding; those that differ by 3e-6 don't, and float32 scores
+    # of 2,000 features can't order them.
+    rng = np.random.default_rng(1)
+    base, other = rng.normal(size=(2, 2000))
+    angles = np.r_[0.0, 0.5 + np.repeat(np.arange(60), 2) * 3e-6, rng.uniform(1, 1.5, 1200)]
+    other -= base * (other @ base) / (base @ base)
+    unit, across = base / np.linalg.norm(base), other / np.linalg.norm(other)
+    made = map_of(100 * (np.cos(angles)[:, None] * unit + np.sin(angles)[:, None] * across))
+    plain, fast, answered = both_ways(made, k=25, queries=np.array([0]))
+    assert len(answered) == 1
+    same_neighborhoods(plain, fast)
+    similarities = np.round(cosines(made.profiles[:200])[0], 6)
+    expected = sorted(range(1, 200), key=lambda row: (-similarities[row], row))[:25]
+    assert fast.rows[0].tolist() == expected
+
+
+@pytest.mark.parametrize("scores_bytes", [1, 2**20])
+def test_blocks_of_candidates_do_not_matter(scores_bytes, monkeypatch):
+    made = random_map(300, 12, seed=3)
+    _, expected, _ = both_ways(made, k=4)
+    monkeypatch.setattr(relate_module, "_SCORES_BYTES", scores_bytes)
+    same_neighborhoods(both_ways(made, k=4)[1], expected)
+
+
+def test_large_k_and_small_maps_are_searched_whole(monkeypatch):
+    monkeypatch.setattr(kernels, "compiled", lambda: pytest.fail("compiled"))
+    neighborhoods(random_map(300, 4, seed=4), k=3)
+    monkeypatch.setattr(relate_module, "COMPILED_SCORES", 0)
+    neighborhoods(random_map(300, 4, seed=4), k=5)
+    monkeypatch.setattr(relate_module, "_LEAST_ROWS_PER_NEIGHBOR", 1)
+    neighborhoods(random_map(300, 4, seed=4), k=257)
+
+
+@pytest.mark.parametrize("opposite", [False, True])
+def test_one_query_is_ranked_alike_by_both(opposite, monkeypatch):
+    profiles = np.random.default_rng(8).normal(size=(501, 37))
+    profiles[[3, 70]] = 0
+    profiles[[9, 450]] = profiles[20]
+    made = map_of(profiles)
+    plain = rank_all(made, "P0020", opposite=opposite)
+    kernels.compiled()
+    monkeypatch.setattr(relate_module, "COMPILED_QUERY", 0)
+    fast = rank_all(made, "P0020", opposite=opposite)
+    np.testing.assert_array_equal(plain.similarities, fast.similarities)
+    assert np.isnan(fast.similarities[[3, 20, 70]]).all()
+    assert fast.similarities[9] == fast.similarities[450] == 1
+
+
+def test_a_question_never_waits_for_a_compilation(monkeypatch):
+    monkeypatch.setattr(relate_module, "COMPILED_QUERY", 0)
+    monkeypatch.setattr(kernels, "compiled_already", lambda: None)
+    monkeypatch.setattr(kernels, "compiled", lambda: pytest.fail("compiled"))
+    assert np.isfinite(rank_all(random_map(9, 4, seed=0), "P0003").similarities).sum() == 8
+
+
+def test_only_large_maps_are_prepared_for(monkeypatch):
+    started = []
+    monkeypatch.setattr(kernels, "compile_meanwhile", lambda: started.append(1))
+    made = random_map(50, 4, seed=0)
+    prepare_queries(made)
+    assert not started
+    for name, value in (("COMPILED_QUERY", 200), ("COMPILED_SCORES", 2500)):
+        with monkeypatch.context() as patch:
+            patch.setattr(relate_module, name, value)
+            prepare_queries(made)
+    assert len(started) == 2
 
 
 # Input

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import false_discovery_control, hypergeom
 
-from explorer.significance import benjamini_hochberg, hypergeometric_upper_tail
+from explorer.significance import add_one_p, benjamini_hochberg, hypergeometric_upper_tail
 
 PROBABILITIES = st.lists(st.floats(0, 1), min_size=1, max_size=40)
 
@@ -70,3 +70,10 @@ def test_upper_tail_is_the_hypergeometric_one(data):
 def test_tails_by_hand(overlap, size, drawn, total, expected):
     found = hypergeometric_upper_tail([overlap], [size], n_drawn=drawn, n_total=total)
     assert found[0] == pytest.approx(expected, rel=1e-8)
+
+
+def test_p_counts_the_observed_one_in_and_is_never_zero():
+    null = np.array([0.1, 0.2, 0.3, np.nan])
+    np.testing.assert_allclose(add_one_p(null, np.array([0.2, 0.4, 0.0, np.nan])), [3 / 4, 1 / 4, 1, np.nan])
+    assert np.isnan(add_one_p(np.array([np.nan]), np.array([0.2]))).all()
+    np.testing.assert_allclose(add_one_p(null, np.array([0.3 + 1e-9]), tolerance=1e-6), [2 / 4])

@@ -15,6 +15,8 @@ from explorer.errors import InputError
 from explorer.load import load_dataset, load_screen
 from explorer.screen import Screen
 from explorer.view import (
+    AMONG,
+    AMONG_OPTIONS,
     DIRECTIONS,
     MOST_HIGHLIGHTS,
     View,
@@ -42,7 +44,7 @@ HOSTILE = [
     ["raw", "latent"], [], [[]], None, 5, 1e308, float("nan"), {"a": 1}, b"raw", "\x00", "\ud800", "__class__",
 ]  # fmt: skip
 DEFAULT = View("one", "cells", "", "raw", "latent")
-EXAMPLE = View("two", "again", "TP53", "latent", "raw", "tvn", 20, "opposite", ("MDM2", "RPL5"), "abc.def")
+EXAMPLE = View("two", "again", "TP53", "latent", "raw", "tvn", 20, "opposite", ("MDM2", "RPL5"), "abc.def", "active")
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +76,7 @@ views = st.builds(
     k=st.integers(1, 50),
     direction=st.sampled_from(DIRECTIONS),
     highlights=st.lists(names, unique=True, max_size=10).map(tuple),
+    among=st.sampled_from(AMONG),
     recipes=st.one_of(st.just(""), st.from_regex(r"[0-9a-f]{12}\.[0-9a-f]{12}", fullmatch=True)),
 )
 
@@ -137,6 +140,11 @@ def test_default_sides(tmp_path, kinds, sides):
             "unknown alignment 'centre': did you mean 'center'?; showing 'none' instead",
         ),
         ("direction", "up", "unknown direction 'up': choose one of 'similar', 'opposite'; showing 'similar' instead"),
+        (
+            "among",
+            "activ",
+            "unknown choice of perturbations 'activ': did you mean 'active'?; showing 'all' instead",
+        ),
         ("k", "many", "k = 'many' is not a number from 1 to 50; showing k = 10 instead"),
         ("k", "0", "k = '0' is not a number from 1 to 50; showing k = 10 instead"),
         ("k", "51", "k = '51' is not a number from 1 to 50; showing k = 10 instead"),
@@ -157,6 +165,7 @@ def test_hostile_values_never_raise(catalog, maps, value):
         assert {view.left, view.right} <= set(REPRESENTATIONS)
         assert view.align in METHODS
         assert view.direction in DIRECTIONS
+        assert view.among in AMONG
         assert 1 <= view.k <= 50
         assert len(view.highlights) <= MOST_HIGHLIGHTS
         shown, problem = check_query(view, *maps)
@@ -200,9 +209,10 @@ def test_check_query_lowers_k(maps):
         (EXAMPLE, EXAMPLE, "abc.def", False),
         (EXAMPLE, EXAMPLE, "abc.xyz", True),
         (DEFAULT, DEFAULT, "abc.xyz", False),
-        (EXAMPLE, View("two", "again", "other query", "latent", "raw", "tvn", 3), "abc.xyz", True),
-        (EXAMPLE, View("two", "again", "TP53", "raw", "raw", "tvn", 20), "abc.xyz", False),
-        (EXAMPLE, View("two", "again", "TP53", "latent", "raw", "none", 20), "abc.xyz", False),
+        (EXAMPLE, View("two", "again", "other query", "latent", "raw", "tvn", 3, among="active"), "abc.xyz", True),
+        (EXAMPLE, View("two", "again", "TP53", "raw", "raw", "tvn", 20, among="active"), "abc.xyz", False),
+        (EXAMPLE, View("two", "again", "TP53", "latent", "raw", "none", 20, among="active"), "abc.xyz", False),
+        (EXAMPLE, View("two", "again", "TP53", "latent", "raw", "tvn", 20, among="all"), "abc.xyz", False),
     ],
 )
 def test_recipe_warning(linked, shown, recipes, warns):
@@ -249,7 +259,7 @@ def test_names_are_found_as_they_are_before_upper_case():
 
 CONTROLS = {
     "dataset": "two", "context": "again", "query": "TP53", "left": "latent", "right": "raw", "align": "tvn", "k": 20,
-    "direction": "opposite", "highlights": ("MDM2", "RPL5"),
+    "direction": "opposite", "among": "active", "highlights": ("MDM2", "RPL5"),
 }  # fmt: skip
 
 
@@ -262,7 +272,7 @@ def test_checked_view(catalog):
 def test_checked_view_refuses_what_was_not_offered(catalog, value):
     for name in CONTROLS.keys() - {"query", "highlights"} - ({"k"} if value == 5 else set()):
         with pytest.raises(
-            InputError, match=r"unknown (dataset|context|representation|alignment|direction)|can't be u"
+            InputError, match=r"unknown (dataset|context|representation|alignment|direction|choice of)|can't be u"
         ) as caught:
             checked_view(catalog, **CONTROLS | {name: value})
         assert len(str(caught.value)) < 300
@@ -275,6 +285,10 @@ def test_checked_view_takes_any_query_and_list(catalog, value):
     assert view.query == str(value)
     assert view.highlights == ()
     assert len(checked_view(catalog, **CONTROLS | {"highlights": (value,) * 5000}).highlights) <= MOST_HIGHLIGHTS
+
+
+def test_the_menu_offers_every_choice_of_perturbations():
+    assert tuple(AMONG_OPTIONS.values()) == AMONG
 
 
 def test_first_view(catalog):
