@@ -71,14 +71,14 @@ def controls(
     mo.vstack(
         [
             mo.hstack(
-                [dataset_control, context_control, align_control, k_control],
+                [dataset_control, context_control, align_control, k_control, among_control],
                 justify="start",
                 align="center",
                 gap=1.25,
                 wrap=True,
             ),
             mo.hstack(
-                [left_control, swap_button, right_control, direction_control, among_control],
+                [left_control, swap_button, right_control, direction_control],
                 justify="start",
                 align="center",
                 gap=1.25,
@@ -178,9 +178,7 @@ def activity(judged, view):
                 show_column_summaries=False,
                 show_data_types=False,
                 show_download=False,
-                format_mapping={
-                    name: "{:.3g}" for name in _table.columns if name not in ("representation", "verdict", "replicates")
-                },
+                format_mapping={"value": "{:.3g}", "p": "{:.2g}", "q": "{:.2g}"},
             ),
             mo.md(fill("<small>{note}</small>", note=wording.activity_note(judged))),
         ]
@@ -343,7 +341,9 @@ def choices(catalog, first):
     align_control = mo.ui.dropdown(views.METHODS, value=first.align, label="Alignment (both sides)")
     k_control = mo.ui.slider(1, views.MOST_NEIGHBORS, value=first.k, debounce=True, show_value=True, label="Neighbours")
     direction_control = mo.ui.dropdown(views.DIRECTIONS, value=first.direction, label="Show the most")
-    among_control = mo.ui.dropdown(views.AMONG, value=first.among, label="Perturbations")
+    among_control = mo.ui.dropdown(
+        views.AMONG_OPTIONS, value=side_by_side.option_of(views.AMONG_OPTIONS, first.among), label="Among"
+    )
     list_control = mo.ui.text_area(
         value=" ".join(first.highlights),
         placeholder="your own list, highlighted in both maps: paste names here",
@@ -447,7 +447,7 @@ def tabulated(catalog, comparison, painted, view):
 @app.cell
 def judged_sides(catalog, view):
     judged = side_activity.activity_of(catalog, view)
-    active_sentence = wording.activity_sentence(view, judged)
+    active_sentence = wording.activity_sentence(view.query, judged)
     positions = wording.position_sentences(judged)
     return active_sentence, judged, positions
 

@@ -71,11 +71,12 @@ def judge_size(
             f"have more than {MOST_CLASSES} layouts"
         )
     p = {name: np.full(len(units.names), np.nan) for name in observed}
+    controls = held.controls.compact()
     for number, layout in enumerate(chosen):
         members = np.flatnonzero(classes == number)
         drawn = _draw_layout(layout, held, n_null=n_null, seed=seed, notes=notes)
         consistency, magnitude = pseudo_statistics(
-            layout, drawn, held.controls, by_guide=units.by_guide, across_batches=units.across_batches
+            layout, drawn, controls, by_guide=units.by_guide, across_batches=units.across_batches
         )
         null = {"consistency": consistency, "magnitude": magnitude}
         owners = [held.owner[batch][places] for batch, places in drawn.items()]

@@ -217,6 +217,24 @@ class Controls:
     values: Mapping[int, Values]
     directions: Mapping[int, Values]
 
+    def compact(self) -> Controls:
+        """Turn the axes so that fewer features hold all controls: lengths and cosines stay as they are.
+
+        Rows span at most as many dimensions as there are rows, so that a thousand genes need not be added up where
+        there are a hundred controls.
+        """
+        every = np.concatenate([np.asarray(values, dtype=np.float64) for values in self.values.values()])
+        if not len(every) or len(every) >= every.shape[1]:
+            return self
+        axes, _ = np.linalg.qr(every.T)
+
+        def turned(parts: Mapping[int, Values]) -> dict[int, Values]:
+            return {
+                batch: (np.asarray(part, dtype=np.float64) @ axes).astype(part.dtype) for batch, part in parts.items()
+            }
+
+        return Controls(turned(self.values), turned(self.directions))
+
 
 def pseudo_statistics(
     layout: Layout,

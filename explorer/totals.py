@@ -127,7 +127,7 @@ def _add_large(found: GuideTotals, block: tuple[int, npt.NDArray[np.float32]], a
         shifts = alignment.offset, alignment.scale
         finite = add_aligned_rows(values, (guide, labels.batch[here]), shifts, totals=totals)
     else:
-        finite = np.isfinite(values).all(axis=1)
+        finite = np.asarray(np.isfinite(values).all(axis=1))
         wanted = np.flatnonzero(finite & (guide >= 0))
         wanted = wanted[np.argsort(labels.batch[here][wanted], kind="stable")]
         batch = labels.batch[here][wanted]

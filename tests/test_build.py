@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import termios
 import time
 import warnings
 from pathlib import Path
@@ -33,7 +34,7 @@ from explorer.load import load_dataset, load_screen
 ROLES = ("--perturbation", "gene", "--control", toys.CONTROL, "--batch", "plate", "--guide", "guide")
 ACTIVITY = (
     "n_replicates", "consistency", "consistency_p", "consistency_q", "magnitude", "magnitude_p", "magnitude_q",
-    "mean_average_precision", "normalized_average_precision", "p", "q", "basis",
+    "mean_average_precision", "normalized_average_precision", "precision_p", "precision_q", "p", "q", "basis",
 )  # fmt: skip
 
 
@@ -93,9 +94,11 @@ def test_the_file_is_the_map(run, dataset, tmp_path, align, summary):
     expected = build_map(screen, "raw", alignment=align, aggregate=summary)
     found = read(out)
     assert_is_map(found, expected)
-    assert set(found.obs) == {"n_rows", "n_guides", "n_batches", *ACTIVITY}
     activity = measure_activity(screen, "raw", alignment=align)
-    for name in ACTIVITY[:-1]:
+    told = [name for name in ACTIVITY if activity.table[name].cast(pl.String).replace("NaN", None).is_not_null().any()]
+    assert {"n_replicates", "consistency", "magnitude", "p", "q", "basis"} <= set(told)
+    assert set(found.obs) == {"n_rows", "n_guides", "n_batches", *told}
+    for name in told[:-1]:
         np.testing.assert_allclose(found.obs[name], activity.table[name].to_numpy(), rtol=1e-9)
     assert found.obs["basis"].to_list() == activity.table["basis"].to_list()
     assert list(found.uns["explorer"]["activity"]) == list(activity.notes)
@@ -131,17 +134,9 @@ def test_scanpy_reads_it(run, dataset, tmp_path):
     with warnings.catch_warnings(action="ignore"):
         found = scanpy.read_h5ad(tmp_path / "map.h5ad")
         scanpy.pp.pca(found, n_comps=5)
-        scanpy.pp.neighbors(found, n_neighbors=5)
         found.write_h5ad(tmp_path / "again.h5ad")
     assert found.obsm["X_pca"].shape == (32, 5)
-    assert found.obsp["connectivities"].shape == (32, 32)
     assert read(tmp_path / "again.h5ad").uns["explorer"]["fingerprint"]
-
-
-def test_a_map_can_be_opened_as_a_screen(run, dataset, tmp_path):
-    run(dataset, "--representation", "raw", "--out", tmp_path / "map.h5ad")
-    again = build_map(load_screen(load_dataset(tmp_path / "map.h5ad", roles={"perturbation": "perturbation"})), "X")
-    np.testing.assert_array_equal(again.profiles, read(tmp_path / "map.h5ad").X)
 
 
 def test_roles_by_options(run, dataset, tmp_path):
@@ -205,9 +200,10 @@ def test_nothing_is_written_to_standard_output_but_the_result(dataset, tmp_path)
 
 def test_a_terminal_shows_rows_a_second_and_the_time_left(dataset, tmp_path):
     terminal, side = pty.openpty()
+    termios.tcsetwinsize(side, (24, 120))
     with subprocess.Popen(
         command(dataset, "--representation", "raw", "--out", tmp_path / "map.h5ad"),
-        stdout=subprocess.PIPE, stderr=side, env=environment() | {"COLUMNS": "120"},
+        stdout=subprocess.PIPE, stderr=side, env=environment(),
     ) as process:  # fmt: skip
         os.close(side)
         shown = b""
@@ -233,8 +229,8 @@ def test_one_pass_and_two_give_the_same(monkeypatch, align):
     passes: list[int] = []
     once = build(screen, "raw", alignment=align, progress=passes.append)
     assert sum(passes) == screen.rows.height
-    monkeypatch.setattr(build_module, "MOST_UNIT_BYTES", 0)
-    monkeypatch.setattr(aggregate, "MOST_UNIT_BYTES", 0)
+    for limit in ("MOST_UNIT_BYTES", "MOST_ROTATED_UNIT_BYTES"):
+        monkeypatch.setattr(aggregate, limit, 0)
     passes.clear()
     twice = build(screen, "raw", alignment=align, progress=passes.append)
     assert sum(passes) == 2 * screen.rows.height
@@ -255,12 +251,12 @@ def test_a_table_of_replicates_that_is_too_large_is_said(monkeypatch):
 # ---------------------------------------------------------------- killed
 
 
-N_LARGE, N_WIDE = 20_000, 2_000
+N_LARGE, N_WIDE = 20_000, 1_000
 
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory) -> Path:
-    """Write a file of 160 MB whose map has 80 MB, so that writing it takes a while."""
+    """Write a file of 80 MB whose map has 40 MB, so that writing it takes a while."""
     path = tmp_path_factory.mktemp("large") / "large.h5ad"
     values = np.random.default_rng(0).standard_normal((N_LARGE, N_WIDE), dtype=np.float32)
     obs = pd.DataFrame(
@@ -280,10 +276,10 @@ def temporary_bytes(folder: Path) -> int:
 # A moment after the start, or a size of the unfinished file.
 MOMENTS = {
     "while it starts": (0.4, None),
-    "while it reads": (2.0, None),
+    "while it reads": (1.5, None),
     "when writing begins": (None, 0),
-    "in the middle of writing": (None, 30 * 2**20),
-    "at the end of writing": (None, 76 * 2**20),
+    "in the middle of writing": (None, 15 * 2**20),
+    "at the end of writing": (None, 37 * 2**20),
 }
 
 
@@ -291,7 +287,7 @@ def test_killed_at_any_moment_it_leaves_a_whole_map_or_none(large, tmp_path):
     out, build_it = tmp_path / "map.h5ad", ("--representation", "X", "--perturbation", "gene", "--out")
     interrupted = []
     for moment, (seconds, size) in MOMENTS.items():
-        # Below, an older map stands there for the last three.
+        # An older map stands there for the last three.
         older = read(out).uns["explorer"]["fingerprint"] if out.exists() else None
         process = subprocess.Popen(
             command(large, *build_it, out, *(("--aggregate", "median") if older else ())),

@@ -15,6 +15,7 @@ MODULE_SIZE = 5
 N_FEATURES = 12
 N_LATENTS = 6
 GUIDES = 4
+KINDS = ("both", "left", "right", "neither")
 NAMES = tuple(f"GENE{number:02}" for number in range(30))
 REPRESENTATIONS: Mapping[str, Any] = {
     "raw": {"kind": "simple", "source": "X"},
@@ -88,6 +89,62 @@ def write_catalog(
             metadata = rows if name == "rows" else rows.select("row")
             write_table(dataset / f"{name}_{context}.parquet", feature_table(metadata, values.astype(np.float32)))
     write_known(root, names, sets=sets, changes=known)
+    return root
+
+
+def write_active_catalog(
+    root: Path,
+    changes: Mapping[str, Any] | None = None,
+    *,
+    counts: Mapping[str, int] | None = None,
+    names: Sequence[str] = (),
+    n_controls: int = 48,
+) -> Path:
+    """Write a catalog whose perturbations have an effect in both representations, in one of them, or in neither.
+
+    Parameters
+    ----------
+    root
+        Its folder.
+    changes
+        To the card.
+    counts
+        Perturbations of each kind (`KINDS`), in alpha; in beta the kinds are turned round. Eight of each by default.
+    names
+        Instead of ``both-0``, ``both-1`` …, from the first on.
+    n_controls
+        Controls of each of the two plates.
+    """
+    counts = counts or dict.fromkeys(KINDS, 8)
+    kinds = [kind for kind in KINDS for _ in range(counts.get(kind, 0))]
+    everyone = [f"{kind}-{kinds[:place].count(kind)}" for place, kind in enumerate(kinds)]
+    everyone[: len(names)] = names
+    repeats = 3 * GUIDES
+    labels = [name for name in everyone for _ in range(repeats)] + [CONTROL] * (2 * n_controls)
+    place = np.arange(len(labels))
+    plates = [f"p{number % 2}" for number in place]
+    guides = [
+        f"guide {number // (3 if number < repeats * len(everyone) else 2)} of {plate}"
+        for number, plate in zip(place.tolist(), plates, strict=True)
+    ]
+    metadata = pl.DataFrame(
+        {"row": [f"row-{number}" for number in place], "gene": labels, "guide": guides, "plate": plates}
+    )
+    two = {name: REPRESENTATIONS[name] for name in ("raw", "latent")}
+    dataset = write_card(root / "toy", {"representations": two, "relationships": None, **(changes or {})}, card=CARD)
+    for seed, (context, order) in enumerate((("alpha", KINDS), ("beta", KINDS[::-1]))):
+        rng = np.random.default_rng(seed)
+        kind = np.array(
+            [order[KINDS.index(kind)] for kind in kinds for _ in range(repeats)] + ["none"] * 2 * n_controls
+        )
+        for name, does, n_features in (
+            ("rows", ("both", "left"), N_FEATURES),
+            ("latent", ("both", "right"), N_LATENTS),
+        ):
+            effect = 1.5 * rng.normal(size=(len(everyone) + 1, n_features))[np.minimum(place // repeats, len(everyone))]
+            values = np.where(np.isin(kind, does)[:, None], effect, 0.0) + rng.normal(size=effect.shape)
+            table = metadata if name == "rows" else metadata.select("row")
+            write_table(dataset / f"{name}_{context}.parquet", feature_table(table, values.astype(np.float32)))
     return root
 
 
