@@ -13,7 +13,7 @@ import polars as pl
 from explorer.align import check_method, fit_alignment, needs_covariance
 from explorer.errors import InputError, listed, unknown_name
 from explorer.gather import aligned_units, collect_replicates, held_out_controls
-from explorer.judge import judge_precision, judge_size
+from explorer.nulls import judge_precision, judge_size
 from explorer.moments import ScreenMoments, collect_moments, selected_rows, with_control_medians
 from explorer.position import position_retrieval
 from explorer.replicates import lengths, pair_consistency, profiles

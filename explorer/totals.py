@@ -128,17 +128,13 @@ def _add_large(found: GuideTotals, block: tuple[int, npt.NDArray[np.float32]], a
         finite = add_aligned_rows(values, (guide, labels.batch[here]), shifts, totals=totals)
     else:
         finite = np.asarray(np.isfinite(values).all(axis=1))
-        wanted = np.flatnonzero(finite & (guide >= 0))
-        wanted = wanted[np.argsort(labels.batch[here][wanted], kind="stable")]
-        batch = labels.batch[here][wanted]
-        adder = row_adder(COMPILE_ABOVE)
-        for run in np.split(np.arange(len(wanted)), np.flatnonzero(np.diff(batch)) + 1):
-            if len(run):
-                rows, number = wanted[run], batch[run[0]]
-                shifted = (values[rows] - alignment.offset[number]) * alignment.scale[number]
-                # Single precision from here: a mean of many rows loses less than their own rounding.
-                rotated = shifted.astype(np.float32) @ alignment.matrix[number].astype(np.float32)
-                adder(rotated, guide[rows], totals)
+        add = row_adder(COMPILE_ABOVE)
+        entering = np.where(finite, guide, np.int32(-1))
+        for number in np.unique(labels.batch[here][entering >= 0]).tolist():
+            rows = np.flatnonzero((entering >= 0) & (labels.batch[here] == number))
+            shifted = (values[rows] - alignment.offset[number]) * alignment.scale[number]
+            # Single precision from here: a mean of many rows loses less than their own rounding.
+            add(shifted.astype(np.float32) @ alignment.matrix[number].astype(np.float32), guide[rows], totals)
     np.add.at(found.unit_count, unit[finite & (unit >= 0)], 1)
     return np.flatnonzero(~finite & (unit >= 0)) + first
 

@@ -25,7 +25,7 @@ LAYERS = (
     ("align", "expression"),
     ("totals", "gather"),
     ("engine",),
-    ("aggregate", "simulate", "cluster", "judge"),
+    ("aggregate", "simulate", "cluster", "nulls"),
     ("relate", "halves", "activity", "energy"),
     ("compare", "layout"),
     ("load",),
