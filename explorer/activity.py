@@ -13,12 +13,13 @@ import polars as pl
 from explorer.align import check_method, fit_alignment, needs_covariance
 from explorer.errors import InputError, listed, unknown_name
 from explorer.gather import aligned_units, collect_replicates, held_out_controls
-from explorer.nulls import judge_precision, judge_size
 from explorer.moments import ScreenMoments, collect_moments, selected_rows, with_control_medians
+from explorer.nulls import judge_precision, judge_size
 from explorer.position import position_retrieval
 from explorer.replicates import lengths, pair_consistency, profiles
 from explorer.screen import Representation, Screen
 from explorer.significance import benjamini_hochberg
+from explorer.threads import one_thread_products
 
 Basis = Literal["replicate consistency", "magnitude"]
 
@@ -149,6 +150,7 @@ class Activity:
         return tuple(self.table.filter(pl.col("q").is_not_nan() & (pl.col("q") < q_below))["perturbation"].to_list())
 
 
+@one_thread_products()
 def measure_activity(
     screen: Screen,
     representation: str,

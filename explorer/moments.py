@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
@@ -12,8 +13,9 @@ import numpy.typing as npt
 
 from explorer.errors import InputError, listed
 from explorer.labels import FITTING, NOT_CONTROL, SAMPLED, RowLabels, label_rows
-from explorer.rowsums import AddRows, row_adder
+from explorer.rowsums import COMPILE_ABOVE, AddRows, row_adder
 from explorer.screen import Representation, Screen
+from explorer.threads import one_thread_products
 
 # Above this size the control covariances (batches × features²) are not collected; TVN and sphering then
 # need fewer features first.
@@ -204,11 +206,13 @@ def range_moments(
     collector = _Collector(
         labels, (start, end), n_features=representation.n_features, covariance=covariance, adder=adder
     )
-    for first, values in read_ahead(representation.chunks(chunk_rows, start=start, stop=end)):
-        collector.add(values, first)
-        if progress is not None:
-            progress(len(values))
-    return collector.finish()
+    large = (end - start) * representation.n_features >= COMPILE_ABOVE
+    with one_thread_products() if large else nullcontext():
+        for first, values in read_ahead(representation.chunks(chunk_rows, start=start, stop=end)):
+            collector.add(values, first)
+            if progress is not None:
+                progress(len(values))
+        return collector.finish()
 
 
 def merge_moments(one: ScreenMoments, other: ScreenMoments) -> ScreenMoments:

@@ -277,8 +277,8 @@ class Screen:
             flags = self.rows[roles.control_column]
             if flags.dtype != pl.Boolean:
                 message = (
-                    f"control column {roles.control_column!r} holds {flags.dtype.base_type().__name__}, expected true and false: "
-                    "name a column of booleans, or give the label of the controls instead"
+                    f"control column {roles.control_column!r} holds {flags.dtype.base_type().__name__}, expected true "
+                    "and false: name a column of booleans, or give the label of the controls instead"
                 )
                 raise InputError(message)
         present = set(self.rows[roles.perturbation].unique().cast(pl.String).to_list()) if roles.control else set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,6 +13,7 @@ from explorer.labels import RowLabels
 from explorer.moments import Floats, Integers, Progress, ScreenMoments, block_moments, read_ahead
 from explorer.rowsums import COMPILE_ABOVE, add_aligned_rows, row_adder
 from explorer.screen import Representation
+from explorer.threads import one_thread_products
 
 _BLOCK_BYTES = 8 * 2**20
 
@@ -78,10 +80,11 @@ def range_totals(
     large = (end - start) * representation.n_features >= COMPILE_ABOVE
     add = _add_large if large else _add_small
     excluded = [found.excluded]
-    for first, values in read_ahead(representation.chunks(start=start, stop=end)):
-        excluded.append(add(found, (first, values), alignment))
-        if progress is not None:
-            progress(len(values))
+    with one_thread_products() if large else nullcontext():
+        for first, values in read_ahead(representation.chunks(start=start, stop=end)):
+            excluded.append(add(found, (first, values), alignment))
+            if progress is not None:
+                progress(len(values))
     return replace(found, excluded=np.concatenate(excluded))
 
 

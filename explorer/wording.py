@@ -21,10 +21,10 @@ MOST_NAMED = 3
 _ACTIVITY = {
     ("not active", False): "{query} is not distinguishable from controls in {where}: its neighbours there are likely "
     "to mean nothing.",
-    ("not active", True): "The effect of {query} is no larger than what controls show in {where}, and no replicates "
-    "can tell more: distrust its neighbours there.",
+    ("not active", True): "The effect of {query} is no larger than that of controls in {where}, and no replicates tell "
+    "more: distrust its neighbours.",
     ("borderline", False): "{query} stands out from controls only weakly in {where}.",
-    ("borderline", True): "The effect of {query} is only somewhat larger than what controls show in {where}.",
+    ("borderline", True): "The effect of {query} is hardly larger than that of controls in {where}.",
     ("active", False): "{query} is active in {where}.",
     ("active", True): "{query} is active, by the size of its effect, in {where}.",
 }
@@ -298,12 +298,12 @@ def _stated(**values: str) -> dict[str, str]:
 
 
 def _basis(side: SideActivity) -> str:
+    """Give the number that the verdict rests on; both where they disagree."""
     found = side.found
     if found is None:
         return "not judged"
-    q = "" if math.isnan(found.q) else f"q {_small(found.q)}"
-    # A q that is not low is the less surprising the more perturbations there are; the p is the query's own.
-    return q if side.verdict == "active" else ", ".join(filter(None, (f"p {_small(found.p)}", q)))
+    p, q = f"p {_small(found.p)}", f"q {_small(found.q)}"
+    return {"active": q, "borderline": f"{p}, {q}"}.get(side.verdict, p)
 
 
 def _small(p: float) -> str:

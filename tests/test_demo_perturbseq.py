@@ -340,13 +340,15 @@ def test_examples_and_defaults_exist(dataset):
 
 # Of ten neighbours: partners of the module, and those with nothing but the stress axis in common.
 STORIES = {
-    ("P062", "line_A"): {"pca-20": (0, 0), **dict.fromkeys(("pseudobulk", *SEEDS), (3, 0))},
+    ("P119", "line_A"): {"pca-20": (1, 0), **dict.fromkeys(("pseudobulk", *SEEDS), (3, 0))},
     ("P028", "line_A"): dict.fromkeys(("pseudobulk", "pca-20", *SEEDS), (3, 0)),
     ("P028", "line_B"): dict.fromkeys(("pseudobulk", "pca-20", *SEEDS), (3, 0)),
     ("P028", "line_C"): dict.fromkeys(("pseudobulk", "pca-20", *SEEDS), (3, 0)),
     ("P099", "line_A"): {"pseudobulk": (0, 7), "scvi": (0, 6)},
     ("P048", "line_A"): {"pseudobulk": (3, 0), "scvi": (1, 0), "scvi-seed-1": (0, 0), "scvi-seed-2": (2, 0)},
-    ("P117", "line_B"): {"pseudobulk": (3, 0), "scvi": (3, 0)},
+    ("P090", "line_A"): {"pseudobulk": (0, 10), "scvi": (0, 10)},
+    ("P090", "line_B"): {"pseudobulk": (3, 5), "scvi": (3, 2)},
+    ("P090", "line_C"): {"pseudobulk": (0, 9), "scvi": (0, 10)},
 }
 
 
@@ -363,13 +365,22 @@ def test_examples_tell_what_is_there(dataset, maps, simulated, query, context):
         assert (len(found & true), len(found & stress)) == expected, representation
 
 
-def test_the_idle_example_does_nothing_anywhere(dataset, simulated):
+def test_the_idle_and_the_local_example_are_what_they_say(dataset, simulated):
     (idle,) = (example for example in dataset.card.examples if "do nothing" in example.text)
     assert all(idle.query in found.inactive for found in simulated.values())
     (local,) = (example for example in dataset.card.examples if "line B only" in example.text)
     assert local.context == "line_B"
-    assert local.query not in simulated["line_B"].inactive
-    assert all(local.query in simulated[context].inactive for context in ("line_A", "line_C"))
+    truth = simulated["line_B"].truth.filter(pl.col("perturbation") == local.query)
+    assert truth["only_in"].item() == "line_B"
+    assert truth["stress"].item() > 0
+
+
+@pytest.mark.parametrize(("representation", "own", "median"), [("pseudobulk", 0.16, 0.21), ("scvi", 0.39, 0.59)])
+def test_the_idle_example_has_neighbours_all_the_same(maps, representation, own, median):
+    made = maps("line_A", representation)
+    means = {name: float(neighborhood(made, name, k=10).similarities.mean()) for name in made.names}
+    assert means["P008"] == pytest.approx(own, abs=0.01)
+    assert np.median(list(means.values())) == pytest.approx(median, abs=0.01)
 
 
 @pytest.mark.parametrize(("context", "representation"), EVERY)

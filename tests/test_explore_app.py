@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import toys
 from conftest import DEMO, PROJECT
 from files import CONTROL, PERTURBATIONS, toy_anndata, write_anndata, write_card
 
+from explorer import view as views
 from explorer.align import METHODS
 from explorer.catalog import open_catalog
 from explorer.view import link_parameters
@@ -149,6 +151,49 @@ def test_toy_dataset(app, tmp_path):
     assert len(found["found_yardsticks"]) == 3
 
 
+@pytest.fixture(scope="module")
+def active_root(tmp_path_factory) -> Path:
+    return toys.write_active_catalog(tmp_path_factory.mktemp("active"), {"defaults/query": "neither-0"})
+
+
+def test_an_inactive_query_is_doubted_before_its_neighbours(app, active_root):
+    found = shown(app, active_root)
+    assert [side.verdict for side in found["judged"]] == ["not active", "not active"]
+    assert found["active_sentence"].startswith("neither-0 is not distinguishable from controls in raw (p ")
+    assert found["active_sentence"].endswith(": its neighbours there are likely to mean nothing.")
+    page = html_of(app, active_root)
+    doubt = page.index("is not distinguishable from controls")
+    assert doubt < page.index("neighbours are the same on both sides")
+    assert doubt < page.index("do anything?") < page.index("How far do they agree?")
+
+
+def test_only_the_active_are_shown_where_that_is_chosen(app, active_root, monkeypatch):
+    read_view = views.read_view
+
+    def active_view(*arguments: object):
+        view, problems = read_view(*arguments)
+        return replace(view, among="active"), problems
+
+    every = shown(app, active_root)
+    monkeypatch.setattr(views, "read_view", active_view)
+    found = shown(app, active_root)
+    assert found["among_control"].value == "active"
+    n_active = len(found["pair"].names)
+    assert n_active < len(every["pair"].names) == 32
+    assert found["query_problem"] == (
+        f"showing only those active in raw or latent (q below 0.1), and 'neither-0': {n_active} of 32 perturbations"
+    )
+    assert len(found["linked"].widget.names.split("\n")) == n_active
+    assert found["recipes"] != every["recipes"]
+
+
+def test_without_controls_activity_is_not_judged_and_that_is_said(app, tmp_path):
+    root = toys.write_catalog(tmp_path, controls=False)
+    found = shown(app, root)
+    assert found["active_sentence"].startswith("Whether GENE00 does anything was not judged: no controls")
+    assert "do anything?" not in html_of(app, root)
+
+
 def test_one_dataset_folder(app, tmp_path):
     root = toys.write_catalog(tmp_path)
     assert shown(app, root / "toy")["view"].dataset == "toy"
@@ -210,6 +255,19 @@ def test_names_that_are_markup(app, tmp_path):
 
 
 # ---------------------------------------------------------------- what can't be shown
+
+
+def test_an_inactive_query_that_is_markup(app, tmp_path):
+    names = [f"both-{number}" for number in range(8)] + [f"left-{number}" for number in range(8)]
+    names += [f"right-{number}" for number in range(8)] + list(PAYLOADS[:8])
+    for query in (PAYLOADS[0], PAYLOADS[2]):
+        root = toys.write_active_catalog(tmp_path / query[1:4], {"defaults/query": query}, names=names)
+        found = shown(app, root)
+        assert [side.verdict for side in found["judged"]] == ["not active", "not active"]
+        page = html_of(app, root)
+        assert "is not distinguishable from controls" in page
+        for tag in ("<img src=x", "<script src=data", "<iframe srcdoc"):
+            assert tag not in page
 
 
 def nothing_shown(found: Mapping[str, Any], *absent: str) -> bool:

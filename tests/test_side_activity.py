@@ -100,19 +100,18 @@ DOUBT = "its neighbours there are likely to mean nothing."
         (
             INACTIVE,
             INACTIVE,
-            f"TP53 is not distinguishable from controls in raw (p 0.3, q 0.6) and latent (p 0.3, q 0.6): {DOUBT}",
+            f"TP53 is not distinguishable from controls in raw (p 0.3) and latent (p 0.3): {DOUBT}",
         ),
         (WEAK, WEAK, "TP53 stands out from controls only weakly in raw (p 0.03, q 0.2) and latent (p 0.03, q 0.2)."),
         (
             ACTIVE_SIDE,
             INACTIVE,
-            f"TP53 is not distinguishable from controls in latent (p 0.3, q 0.6): {DOUBT} "
-            "TP53 is active in raw (q 0.01).",
+            f"TP53 is not distinguishable from controls in latent (p 0.3): {DOUBT} TP53 is active in raw (q 0.01).",
         ),
         (
             WEAK,
             INACTIVE,
-            f"TP53 is not distinguishable from controls in latent (p 0.3, q 0.6): {DOUBT} "
+            f"TP53 is not distinguishable from controls in latent (p 0.3): {DOUBT} "
             "TP53 stands out from controls only weakly in raw (p 0.03, q 0.2).",
         ),
         (
@@ -131,11 +130,11 @@ def test_sentence_of_each_mix(left, right, sentence):
     ("numbers", "sentence"),
     [
         (ACTIVE_SIDE, "TP53 is active, by the size of its effect, in raw (q 0.01)."),
-        (WEAK, "The effect of TP53 is only somewhat larger than what controls show in raw (p 0.03, q 0.2)."),
+        (WEAK, "The effect of TP53 is hardly larger than that of controls in raw (p 0.03, q 0.2)."),
         (
             INACTIVE,
-            "The effect of TP53 is no larger than what controls show in raw (p 0.3, q 0.6), and no replicates can tell "
-            "more: distrust its neighbours there.",
+            "The effect of TP53 is no larger than that of controls in raw (p 0.3), and no replicates tell more: distrust "
+            "its neighbours.",
         ),
     ],
 )

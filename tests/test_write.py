@@ -29,10 +29,6 @@ def listing(folder: Path) -> list[str]:
     return sorted(item.relative_to(folder).as_posix() for item in folder.rglob("*"))
 
 
-def make_nothing(folder: Path) -> Path:
-    return folder / "map.h5ad"
-
-
 def make_folder(folder: Path) -> Path:
     (folder / "map.h5ad").mkdir()
     return folder / "map.h5ad"
@@ -146,8 +142,7 @@ def test_others_may_read_it_where_the_mask_says_so(tmp_path):
 
 
 # HDF5 alone crashes where the limit falls among its own records.
-@pytest.mark.parametrize("most", [0, 2048, 8192, 26_000])
-@pytest.mark.parametrize("older", [True, False])
+@pytest.mark.parametrize(("most", "older"), [(0, False), (2048, True), (8192, False), (26_000, True)])
 def test_a_full_disk(dataset, tmp_path, most, older):
     target = tmp_path / "map.h5ad"
     if older:
