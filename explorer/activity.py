@@ -150,7 +150,6 @@ class Activity:
         return tuple(self.table.filter(pl.col("q").is_not_nan() & (pl.col("q") < q_below))["perturbation"].to_list())
 
 
-@one_thread_products()
 def measure_activity(
     screen: Screen,
     representation: str,
@@ -219,9 +218,10 @@ def measure_activity(
             profiles(units.aligned, units.count, units.owner, guide=units.guide if units.by_guide else None)
         ),
     }
-    p = judge_size(units, held, observed, seed=seed, n_null=n_null, notes=notes)
-    mean, normalized, precision_p = judge_precision(units, held, replicates, seed=seed, n_null=n_null, notes=notes)
-    position, shared = _positions(screen, source, moments, alignment=alignment, seed=seed, n_null=n_null)
+    with one_thread_products():
+        p = judge_size(units, held, observed, seed=seed, n_null=n_null, notes=notes)
+        mean, normalized, precision_p = judge_precision(units, held, replicates, seed=seed, n_null=n_null, notes=notes)
+        position, shared = _positions(screen, source, moments, alignment=alignment, seed=seed, n_null=n_null)
 
     told = ~np.isnan(p["consistency"])
     chosen = np.where(told, p["consistency"], p["magnitude"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
@@ -207,7 +206,7 @@ def range_moments(
         labels, (start, end), n_features=representation.n_features, covariance=covariance, adder=adder
     )
     large = (end - start) * representation.n_features >= COMPILE_ABOVE
-    with one_thread_products() if large else nullcontext():
+    with one_thread_products(when=large):
         for first, values in read_ahead(representation.chunks(chunk_rows, start=start, stop=end)):
             collector.add(values, first)
             if progress is not None:

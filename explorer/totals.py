@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -80,7 +79,7 @@ def range_totals(
     large = (end - start) * representation.n_features >= COMPILE_ABOVE
     add = _add_large if large else _add_small
     excluded = [found.excluded]
-    with one_thread_products() if large else nullcontext():
+    with one_thread_products(when=large):
         for first, values in read_ahead(representation.chunks(start=start, stop=end)):
             excluded.append(add(found, (first, values), alignment))
             if progress is not None:

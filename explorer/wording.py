@@ -94,6 +94,20 @@ def position_sentences(sides: Sequence[SideActivity]) -> list[str]:
     ]
 
 
+def activity_lines(sides: tuple[SideActivity, SideActivity]) -> pl.DataFrame:
+    """Write the table of activity out for the page: an undefined number is blank."""
+    return (
+        activity_table(sides)
+        .with_columns(
+            *(
+                pl.col(name).map_elements(lambda number, digits=digits: f"{number:.{digits}g}", return_dtype=pl.String)
+                for name, digits in (("value", 3), ("p", 2), ("q", 2))
+            )
+        )
+        .with_columns(pl.col(pl.String).fill_null(""))
+    )
+
+
 def activity_note(sides: tuple[SideActivity, SideActivity]) -> str:
     """Explain the measures that the table of activity holds, and what is to be known of them."""
     notes = dict.fromkeys(f"{note[:1].upper()}{note[1:].rstrip('.')}." for side in sides for note in side.notes)

@@ -40,6 +40,8 @@ from explorer.align import METHODS
 from explorer.cli import main
 from explorer.load import load_dataset, load_screen
 from explorer.relate import Neighborhood
+from explorer.side_activity import SideActivity
+from explorer.wording import activity_sentence
 
 
 @pytest.fixture
@@ -77,20 +79,12 @@ def command(*arguments, **options):
     )
 
 
-# Two controls a batch are held out, for three rows of a perturbation.
-FEW_CONTROLS = [
-    "note: some perturbations have more rows in a batch than it has held-out controls: their pseudo-perturbations are "
-    "drawn with replacement, and their p is approximate",
-    "note: some perturbations have a quarter as many rows in a batch as it has held-out controls, or more: their "
-    "pseudo-perturbations resemble each other, and their p is somewhat too small",
-]
-
-
-def not_active(query, representation, p):
-    return (
-        f"note: {query} is not distinguishable from controls in {representation} (p {p}): its neighbours there are "
-        "likely to mean nothing"
-    )
+def said_of_activity(path, query, representation):
+    """Notes about a query's activity, as the package measures it."""
+    activity = measure_activity(load_screen(load_dataset(path)), representation)
+    side = SideActivity(representation, activity.of(query), "")
+    doubt = [activity_sentence(query, [side]).rstrip(".")] if side.verdict in ("borderline", "not active") else []
+    return [f"note: {note}" for note in (*activity.notes, *doubt)]
 
 
 # What is said.
@@ -119,10 +113,7 @@ def refuse_constants(name):
 def test_json_of_neighbors(run, toy):
     status, out, err = run("neighbors", toy, "TP53", "--representation", "latent", "-k", "5", "--json")
     found = json.loads(out, parse_constant=refuse_constants)
-    assert (status, err.splitlines()) == (
-        0,
-        [*FEW_CONTROLS, not_active("TP53", "latent", f"{found['active']['p']:.2g}")],
-    )
+    assert (status, err.splitlines()) == (0, said_of_activity(toy, "TP53", "latent"))
     assert list(found) == ["query", "representation", "context", "fingerprint", "active", "neighbors"]
     assert (found["query"], found["representation"], found["context"]) == ("TP53", "latent", "cells")
     assert len(found["fingerprint"]) == 12
@@ -150,7 +141,7 @@ def test_text_of_neighbors_says_the_same(run, toy):
     status, out, err = run(*arguments)
     recipe, head, *lines = out.splitlines()
     assert status == 0
-    assert not_active("TP53", "raw", f"{found['active']['p']:.2g}") in err.splitlines()
+    assert err.splitlines() == run(*arguments, "--json")[2].splitlines()
     assert recipe.endswith(
         f"alignment center; mean (rows to guides, where there are any, to perturbations); recipe {found['fingerprint']}"
     )
@@ -185,8 +176,7 @@ def test_roles_of_a_single_file_are_found_and_said(run, toy):
         "note: perturbation is taken to be the column 'gene'",
         "note: batch is taken to be the column 'plate'",
         f"note: controls are taken to be the rows labelled '{CONTROL}'",
-        *FEW_CONTROLS,
-        not_active("TP53", "X", "1"),
+        *said_of_activity(toy / "rows.parquet", "TP53", "X"),
     ]
 
 
@@ -553,7 +543,7 @@ def test_an_error_of_the_disk_is_one_line(run, toy, monkeypatch):
 def test_process_json(toy):
     made = command("neighbors", toy, "TP53", "--representation", "raw", "-k", "2", "--json")
     assert made.returncode == 0
-    assert made.stderr.decode().splitlines() == [*FEW_CONTROLS, not_active("TP53", "raw", "1")]
+    assert made.stderr.decode().splitlines() == said_of_activity(toy, "TP53", "raw")
     assert len(json.loads(made.stdout)["neighbors"]) == 2
 
 
@@ -564,6 +554,18 @@ def test_an_active_query_is_not_warned_of(run, tmp_path):
     assert (status, active["basis"], active["n_replicates"]) == (0, "replicate consistency", toys.GUIDES)
     assert active["q"] < 0.1
     assert "distinguishable" not in err
+
+
+def test_an_inactive_query_is_warned_of(run, tmp_path):
+    dataset = toys.write_active_catalog(tmp_path) / "toy"
+    status, out, err = run("neighbors", dataset, "neither-0", "--representation", "raw", "-k", "2", "--json")
+    active = json.loads(out)["active"]
+    assert status == 0
+    assert active["q"] >= 0.1
+    assert err.splitlines()[-1] == (
+        f"note: neither-0 is not distinguishable from controls in raw (p {active['p']:.2g}): its neighbours there are "
+        "likely to mean nothing"
+    )
 
 
 def test_activity_that_cannot_be_judged_is_null_and_said(run, toy):

@@ -427,7 +427,7 @@ def test_context_switch_keeps_the_query(explore):
 
 
 def test_alignment(explore):
-    explore.choose("Alignment (both sides)", "center-scale")
+    explore.choose("Alignment", "center-scale")
     explore.wait_for_parameter("align", "center-scale")
     explore.wait_for_first_column("neighbour of", expected_neighbors(align="center-scale"))
 
@@ -467,7 +467,7 @@ def test_link_reopens_what_was_seen(explore, server, browser):
     explore.choose("Context", "soft_tissue")
     explore.choose("Left", "raw · simple")
     explore.choose("Right", "pca-32 · simple")
-    explore.choose("Alignment (both sides)", "center")
+    explore.choose("Alignment", "center")
     explore.choose("Show the most", "opposite")
     explore.page.get_by_role("slider").focus()
     explore.page.keyboard.press("ArrowRight")
@@ -675,7 +675,7 @@ def test_payloads_stay_text(hostile_server, visit, tmp_path):
         for label, option in (
             ("Context", "beta"),
             ("Right", "latent-seed-1 · learned"),
-            ("Alignment (both sides)", "center"),
+            ("Alignment", "center"),
             ("Show the most", "opposite"),
         ):
             explore.choose(label, option)
@@ -691,3 +691,94 @@ def test_hostile_link_over_hostile_data(hostile_server, visit):
     link = urlencode({"query": PAYLOADS[1], "context": PAYLOADS[2], "list": PAYLOADS[0], "left": PAYLOADS[3]})
     with opened(visit, f"{hostile_server}/?{link}", query=PAYLOADS[1]) as explore:
         explore.wait_for_notice("unknown context")
+
+
+# ---------------------------------------------------------------- who is active
+
+
+@pytest.fixture(scope="module")
+def active_server(tmp_path_factory) -> Iterator[str]:
+    """Serve a screen in which 24 of 32 perturbations do something; five of the others have names that attack."""
+    root = tmp_path_factory.mktemp("active")
+    names = [f"{kind}-{number}" for kind in toys.KINDS[:3] for number in range(8)] + list(PAYLOADS)
+    toys.write_active_catalog(root, {"defaults/query": "neither-7"}, names=names)
+    with serve_notebook(APP, "--data", str(root)) as url:
+        yield url
+
+
+def n_points(explore: Explore) -> int:
+    return int(explore.page.locator(".status").inner_text().split()[0])
+
+
+def test_an_inactive_query_says_so_before_its_neighbours(active_server, visit):
+    with opened(visit, active_server, query="neither-7") as explore:
+        doubt = explore.page.get_by_text("neither-7 is not distinguishable from controls in raw (p ")
+        assert doubt.count() == 1
+        text = doubt.inner_text()
+        assert text.index("likely to mean nothing") < text.index("neighbours are the same on both sides")
+        assert doubt.bounding_box()["y"] < explore.maps.bounding_box()["y"]
+        explore.page.get_by_role("heading", name="Does neither-7 do anything?").wait_for()
+        verdicts = {(row[0], row[-1]) for row in explore.rows("measure") if row[-1]}
+        assert verdicts == {("raw", "not active"), ("latent", "not active")}
+        assert explore.page.get_by_text("None", exact=True).count() == 0
+        explore.search.fill("both-0")
+        explore.page.keyboard.press("Enter")
+        explore.wait_for_answer("both-0")
+        explore.page.get_by_text("both-0 is active in raw (q ").wait_for()
+        assert explore.page.get_by_text("not distinguishable").count() == 0
+
+
+def test_only_the_active_are_painted(active_server, visit):
+    with opened(visit, active_server, query="neither-7") as explore:
+        before = [explore.painted(side) for side in (0, 1)]
+        assert n_points(explore) == 32
+        recipes = explore.parameters()["recipes"]
+        explore.choose("Among", "active ones")
+        explore.wait_for_parameter("among", "active")
+        explore.wait_for_notice("showing only those active in raw or latent (q below 0.1), and 'neither-7': ")
+        explore.wait_for_answer("neither-7")
+        assert 24 < n_points(explore) < 32
+        assert all(explore.painted(side) < before[side] for side in (0, 1))
+        assert explore.parameters()["recipes"] != recipes
+        shown, url = n_points(explore), explore.page.url
+        linked = explore.parameters()
+    with opened(visit, url, query="neither-7") as explore:
+        assert explore.chosen("Among") == "active ones"
+        assert n_points(explore) == shown
+        assert explore.parameters() == linked
+        explore.choose("Among", "all perturbations")
+        explore.wait_for_parameter("among", "all")
+        explore.page.locator("marimo-callout-output").wait_for(state="detached")
+        explore.wait_for_answer("neither-7")
+        assert n_points(explore) == 32
+
+
+@pytest.mark.parametrize("among", ["all", "active"])
+def test_inactive_payloads_stay_text(active_server, visit, among):
+    link = urlencode({"query": PAYLOADS[0], "among": among})
+    with opened(visit, f"{active_server}/?{link}", query=PAYLOADS[0]) as explore:
+        assert explore.page.get_by_text("is not distinguishable from controls").count() == 1
+        assert explore.page.get_by_role("heading", name="do anything?").count() == 1
+        explore.page.get_by_role("button", name="About this dataset").click()
+        about = explore.page.get_by_role("region", name="About this dataset")
+        about.get_by_text("Left recipe.").wait_for()
+        assert (PAYLOADS[0] in about.inner_text()) == (among == "active"), "the filter keeps the query, and says so"
+        if among == "active":
+            # No other payload does anything, so none is among those shown.
+            explore.search.fill("pwned")
+            explore.page.locator(".match").first.wait_for()
+            assert explore.page.locator(".match").all_inner_texts() == [PAYLOADS[0]]
+            return
+        for payload in PAYLOADS[1:]:
+            explore.search.fill(payload)
+            explore.page.keyboard.press("Enter")
+            explore.wait_for_answer(payload)
+            assert explore.page.get_by_text("is not distinguishable from controls").count() == 1
+
+
+def test_a_forged_filter_is_said(active_server, visit):
+    link = urlencode({"query": "both-0", "among": PAYLOADS[0]})
+    with opened(visit, f"{active_server}/?{link}", query="both-0") as explore:
+        explore.wait_for_notice("unknown choice of perturbations")
+        assert explore.chosen("Among") == "all perturbations"
+        assert n_points(explore) == 32

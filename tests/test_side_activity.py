@@ -32,7 +32,7 @@ from explorer.side_activity import (
 from explorer.side_by_side import LEAST_ACTIVE, answer_view, elsewhere, table_csv, table_of, yardsticks
 from explorer.text import fill
 from explorer.view import ACTIVE, View, checked_view, link_parameters, read_view
-from explorer.wording import about_rows, activity_note, activity_sentence, position_sentences
+from explorer.wording import about_rows, activity_lines, activity_note, activity_sentence, position_sentences
 
 VIEW = View(dataset="toy", context="alpha", query="both-0", left="raw", right="latent", k=4)
 AMONG_ACTIVE = replace(VIEW, among=ACTIVE)
@@ -133,8 +133,8 @@ def test_sentence_of_each_mix(left, right, sentence):
         (WEAK, "The effect of TP53 is hardly larger than that of controls in raw (p 0.03, q 0.2)."),
         (
             INACTIVE,
-            "The effect of TP53 is no larger than that of controls in raw (p 0.3), and no replicates tell more: distrust "
-            "its neighbours.",
+            "The effect of TP53 is no larger than that of controls in raw (p 0.3), and no replicates tell more: "
+            "distrust its neighbours.",
         ),
     ],
 )
@@ -230,6 +230,14 @@ def test_table_has_a_line_for_each_measure():
 def test_table_of_what_was_not_judged_is_empty():
     silent = SideActivity("raw", None, "no controls")
     assert activity_table((silent, silent)).height == 0
+
+
+def test_page_shows_no_number_that_is_undefined():
+    shown = activity_lines((side("raw", *ACTIVE_SIDE), by_size("latent", *INACTIVE)))
+    assert shown.columns == ["representation", "replicates", "measure", "value", "p", "q", "verdict"]
+    assert shown.rows()[0] == ("raw", 4, CONSISTENCY, "0.5", "0.001", "0.01", "active")
+    assert shown.rows()[3] == ("raw", 4, ABOVE_CHANCE, "0.5", "", "", "")
+    assert shown.null_count().row(0) == (0,) * 7
 
 
 def test_note_explains_what_the_table_holds():
