@@ -21,7 +21,7 @@ from explorer.compare import (
     rank_biased_overlap,
 )
 from explorer.embed import double_center, effect_norm, principal_components, random_projection
-from explorer.energy import EnergyTest, energy_distance, energy_test, perturbation_energy
+from explorer.energy import EnergyTest, energy_distance, energy_distances, energy_test, perturbation_energy
 from explorer.errors import InputError
 from explorer.expression import (
     LogNormalizedSource,
@@ -88,6 +88,7 @@ __all__ = [
     "double_center",
     "effect_norm",
     "energy_distance",
+    "energy_distances",
     "energy_test",
     "enrichment",
     "fit_alignment",

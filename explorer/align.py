@@ -235,6 +235,9 @@ def _dropped(variances: Floats) -> tuple[str, ...]:
     count = int((_inverse_roots(variances) == 0).sum())
     if not count:
         return ()
+    if count == len(variances):
+        message = "controls do not vary in any direction: use alignment 'center', or name other controls"
+        raise InputError(message)
     return (f"{count:,} of {len(variances):,} directions dropped: controls do not vary in them",)
 
 

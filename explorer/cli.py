@@ -274,7 +274,8 @@ def _rows_bar(n_rows: int) -> Iterator[Callable[[int], None]]:
 
 
 def _say_notes(notes: Iterable[str]) -> None:
-    for note in notes:
+    # A note of the alignment may stand in the map's recipe and with the activity.
+    for note in dict.fromkeys(notes):
         sys.stderr.write(f"note: {_one_line(note)}\n")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,6 +71,49 @@ def energy_distance(x: npt.NDArray[np.floating], y: npt.NDArray[np.floating]) ->
     Székely and Rizzo 2013, doi:10.1016/j.jspi.2013.03.018.
     """
     return energy_test(x, y, n_permutations=0).distance
+
+
+def energy_distances(
+    groups: Sequence[npt.NDArray[np.floating]], reference: npt.NDArray[np.floating]
+) -> npt.NDArray[np.float64]:
+    """Compute the energy distance of many groups of rows from one reference, whose own distances are taken once.
+
+    Parameters
+    ----------
+    groups
+        Rows of each group, shapes (n_rows, n_features).
+    reference
+        Rows that every group is compared with, shape (n_reference, n_features).
+
+    Returns
+    -------
+    numpy.ndarray
+        `energy_distance` of each group, shape (n_groups,); NaN with fewer than two rows on a side.
+
+    Raises
+    ------
+    InputError
+        When the features differ in number.
+    """
+    found = np.full(len(groups), np.nan)
+    n_reference, n_features = reference.shape
+    wrong = next((group.shape[1] for group in groups if group.shape[1] != n_features), None)
+    if wrong is not None:
+        message = f"a group has {wrong:,} features and the reference {n_features:,}: give both in one representation"
+        raise InputError(message)
+    if n_reference < 2:
+        return found
+    origin = reference.mean(axis=0, dtype=np.float64)
+    centred = reference - origin
+    within_reference = _distances(centred).sum() / (n_reference * (n_reference - 1))
+    for place, group in enumerate(groups):
+        rows = len(group)
+        if rows < 2:
+            continue
+        own = group - origin
+        within = _distances(own).sum() / (rows * (rows - 1))
+        found[place] = 2 * _cross_distances(own, centred).mean() - within - within_reference
+    return found
 
 
 def energy_test(
@@ -165,6 +208,16 @@ def _sum_within(distances: Floats, chosen: npt.NDArray[np.int64]) -> Floats:
     indicator = np.zeros((n_choices, len(distances)))
     np.put_along_axis(indicator, chosen, 1.0, axis=1)
     return np.asarray(np.einsum("ij,ij->i", indicator @ distances, indicator))
+
+
+def _cross_distances(rows: Floats, others: Floats) -> Floats:
+    """Euclidean distance of every row from every other one; both must lie near the origin."""
+    found: Floats = rows @ others.T
+    found *= -2
+    found += np.einsum("ij,ij->i", rows, rows)[:, None]
+    found += np.einsum("ij,ij->i", others, others)[None, :]
+    np.maximum(found, 0, out=found)
+    return np.sqrt(found, out=found)
 
 
 def _distances(rows: Floats) -> Floats:

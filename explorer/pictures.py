@@ -14,6 +14,7 @@ from explorer.card import CARD_FILE, NAME_PATTERN, read_card
 from explorer.errors import InputError, shown
 from explorer.layout import Layout, umap_layout
 from explorer.load import load_dataset, load_screen
+from explorer.store import write_atomically
 
 # A picture needs no more than one part in ten thousand of its width; fewer digits pack smaller.
 STEPS = 10_000
@@ -33,11 +34,12 @@ SCHEMA = {
 def write_layouts(folder: Path, *, progress: Callable[[str], object] | None = None) -> Path:
     """Lay out every context × representation × alignment with UMAP and write them into one table.
 
+    A picture of a recipe that stands in the file already is kept; remove the file to make all of them anew.
+
     Parameters
     ----------
     folder
-        A dataset folder whose card names a file of layouts, such as ``layouts = "layouts.parquet"``; that file is
-        written anew.
+        A dataset folder whose card names a file of layouts, such as ``layouts = "layouts.parquet"``.
     progress
         Is told of each picture, in a line.
 
@@ -61,17 +63,24 @@ def write_layouts(folder: Path, *, progress: Callable[[str], object] | None = No
         # A card that names an absent file can't be opened.
         pl.DataFrame(schema=SCHEMA).write_parquet(path)
     dataset = load_dataset(folder)
+    ready = pl.read_parquet(path)
+    kept = {str(recipe): lines for (recipe,), lines in ready.partition_by("recipe", as_dict=True).items()}
     tables = []
     for context in dataset.contexts:
         screen = load_screen(dataset, context)
         for representation in screen.representations:
             for alignment in METHODS:
                 made = build_map(screen, representation, alignment=alignment)
+                if made.fingerprint in kept:
+                    columns = (pl.col(name).cast(kind) for name, kind in SCHEMA.items())
+                    tables.append(kept[made.fingerprint].select(columns))
+                    continue
                 layout = umap_layout(made)
                 tables.append(_lines(made, layout))
                 if progress is not None:
                     progress(f"{context} {representation} {alignment}: {layout.caption}")
-    pl.concat(tables).write_parquet(path, compression="zstd", compression_level=19)
+    lines = pl.concat(tables)
+    write_atomically(path, lambda stream: lines.write_parquet(stream, compression="zstd", compression_level=19))
     return path
 
 

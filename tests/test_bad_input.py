@@ -170,12 +170,28 @@ def test_controls_with_zero_variance(run, tmp_path, align, level):
     assert np.isfinite(made.X).all()
     if align in ("tvn", "sphere"):
         assert notes_of(made) == ["2 of 5 directions dropped: controls do not vary in them"]
+        assert sum("directions dropped" in line for line in found[2]) == 1
     else:
         assert notes_of(made) == []
     if align.startswith("center-scale"):
         # Scale 1 where there is none.
         expected = screen.values[screen.rows_of("G00")][:, 1].astype(np.float64).mean() - level
         np.testing.assert_allclose(made["G00"].X[0, 1], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("align", METHODS)
+def test_controls_that_do_not_vary_at_all(run, tmp_path, align):
+    screen = Screen(n_controls=30)
+    screen.values[screen.rows_of(CONTROL)] = 1.0
+    found = run(screen.parquet(tmp_path), "--align", align)
+    if align in ("tvn", "sphere"):
+        assert_refused(found, "controls do not vary in any direction: use alignment 'center', or name other controls")
+    else:
+        made = made_of(found)
+        moved = 0 if align == "none" else 1
+        expected = screen.values[screen.rows_of("G00")].mean(axis=0) - moved
+        np.testing.assert_allclose(made["G00"].X[0], expected, rtol=1e-5, atol=1e-6)
+        assert notes_of(made) == []
 
 
 @pytest.mark.parametrize(("align", "n_shrunk"), [("tvn", 1), ("sphere", 1), ("center", 0), ("center-scale", 0)])

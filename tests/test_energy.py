@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
-from explorer.energy import MOST_ROWS, energy_distance, energy_test, perturbation_energy
+from explorer.energy import MOST_ROWS, energy_distance, energy_distances, energy_test, perturbation_energy
 from explorer.errors import InputError
 from explorer.moments import collect_moments
 from explorer.screen import Context, Representation, Roles, Screen
@@ -178,3 +178,19 @@ def test_the_front_door_says_what_is_missing():
     without, _ = screen_of(5, 20, control=())
     with pytest.raises(InputError, match="no controls to measure an energy distance from"):
         perturbation_energy(without, "raw", "A")
+
+
+def test_distances_of_many_groups_are_those_of_each():
+    rng = np.random.default_rng(3)
+    reference = 100 + rng.normal(size=(80, 7))
+    groups = [100 + shift + rng.normal(size=(rows, 7)) for rows, shift in ((30, 0.0), (2, 1.0), (1, 0.0), (50, 2.0))]
+    found = energy_distances(groups, reference)
+    expected = [energy_distance(group, reference) for group in groups]
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
+    assert np.flatnonzero(np.isnan(found)).tolist() == [2]
+    assert np.isnan(energy_distances(groups, reference[:1])).all()
+
+
+def test_groups_must_have_the_features_of_the_reference():
+    with pytest.raises(InputError, match="a group has 3 features and the reference 2: give both in one representation"):
+        energy_distances([np.zeros((4, 3))], np.zeros((4, 2)))

@@ -47,11 +47,16 @@ def test_every_map_has_its_picture(tmp_path, quick):
     assert told[0].startswith("cells raw none: PCA picture")
 
 
-def test_a_table_is_written_anew(tmp_path, quick):
+def test_a_picture_that_stands_in_the_file_is_kept(tmp_path, quick, monkeypatch):
     folder = dataset_with(tmp_path, "layouts.parquet")
     first = pl.read_parquet(pictures.write_layouts(folder))
-    again = pl.read_parquet(pictures.write_layouts(folder))
-    assert again.equals(first)
+    told = []
+    monkeypatch.setattr(pictures, "METHODS", ("none", "center", "center-scale"))
+    again = pl.read_parquet(pictures.write_layouts(folder, progress=told.append))
+    assert [line.split(":")[0] for line in told] == ["cells raw center-scale", "cells latent center-scale"]
+    assert again.filter(pl.col("alignment") != "center-scale").equals(first)
+    (folder / "layouts.parquet").unlink()
+    assert pl.read_parquet(pictures.write_layouts(folder)).equals(again)
     assert first.schema == pl.Schema(pictures.SCHEMA)
     assert first.height == 4 * len(files.PERTURBATIONS)
 

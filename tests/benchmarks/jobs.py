@@ -332,7 +332,7 @@ JOBS = (
         fixed={"features": 50, "perturbations": 30, "replicates": 30},
         write=write_replicates,
         goals=(Goal("faster than", 80, "pertpy"),),
-        note="pertpy permutes the V-statistic, whose p differs; compared is p of the U-statistic from a plain loop over "
+        note="pertpy permutes the V-statistic, whose p differs; compared is p of the U-statistic from a plain loop of "
         "300 permutations, within chance",
     ),
     Job(

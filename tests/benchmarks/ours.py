@@ -157,10 +157,10 @@ def replicate_map(folder: Path, size: Size) -> Prepared:
 
 def energy(folder: Path, size: Size) -> Prepared:
     """Energy distance of every group from the controls."""
-    from explorer.energy import energy_distance
+    from explorer.energy import energy_distances
 
     controls, groups = read_groups(folder, size)
-    return lambda: [energy_distance(group, controls) for group in groups], lambda found: {"distance": found}
+    return lambda: energy_distances(groups, controls), lambda found: {"distance": found}
 
 
 def energy_permuted(folder: Path, size: Size) -> Prepared:
