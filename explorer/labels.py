@@ -151,9 +151,13 @@ def label_rows(
     roles = screen.roles
     height = screen.rows.height
     used = np.ones(height, dtype=bool) if rows is None else np.asarray(rows, dtype=bool)
-    control = screen.is_control() & used
-    enters = used if roles.keep_controls else used & ~control
     perturbation, perturbations = number_names(screen.rows[roles.perturbation])
+    if roles.control_column is None:
+        # As `Screen.is_control` does, without numbering the names again.
+        control = np.array([name in roles.control for name in perturbations], dtype=bool)[perturbation] & used
+    else:
+        control = screen.is_control() & used
+    enters = used if roles.keep_controls else used & ~control
     one: npt.NDArray[np.int32] = np.zeros(height, dtype=np.int32)
     guide, guides = number_names(screen.rows[roles.guide]) if roles.guide else (one, [None])
     batch, batches = number_names(screen.rows[roles.batch]) if roles.batch else (one, ["all"])
