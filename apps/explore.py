@@ -26,6 +26,7 @@ def rank_table(frame, view, pair, *, what):
                 show_data_types=False,
                 show_download=False,
                 format_mapping={"left similarity": "{:.3f}", "right similarity": "{:.3f}"},
+                column_widths={name: wording.COLUMN_WIDTHS.get(name, 115) for name in frame.columns},
             ),
             mo.hstack(
                 [
@@ -74,14 +75,14 @@ def controls(
                 [dataset_control, context_control, align_control, k_control, among_control],
                 justify="start",
                 align="center",
-                gap=1.25,
+                gap=1,
                 wrap=True,
             ),
             mo.hstack(
                 [left_control, swap_button, right_control, direction_control],
                 justify="start",
                 align="center",
-                gap=1.25,
+                gap=1,
                 wrap=True,
             ),
         ]
@@ -168,7 +169,7 @@ def brushed(comparison, linked, pair, view, widget):
 
 @app.cell(hide_code=True)
 def activity(judged, view):
-    _table = side_activity.activity_table(judged)
+    _table = wording.activity_lines(judged)
     mo.vstack(
         [
             mo.md(fill("## Does {query} do anything?", query=view.query)),
@@ -178,7 +179,8 @@ def activity(judged, view):
                 show_column_summaries=False,
                 show_data_types=False,
                 show_download=False,
-                format_mapping={"value": "{:.3g}", "p": "{:.2g}", "q": "{:.2g}"},
+                show_search=False,
+                text_justify_columns={"replicates": "right", "value": "right", "p": "right", "q": "right"},
             ),
             mo.md(fill("<small>{note}</small>", note=wording.activity_note(judged))),
         ]
@@ -338,7 +340,7 @@ def first_view(catalog, dataset_control, linked_view):
 @app.cell
 def choices(catalog, first):
     context_control = mo.ui.dropdown(catalog.dataset(first.dataset).contexts, value=first.context, label="Context")
-    align_control = mo.ui.dropdown(views.METHODS, value=first.align, label="Alignment (both sides)")
+    align_control = mo.ui.dropdown(views.METHODS, value=first.align, label="Alignment")
     k_control = mo.ui.slider(1, views.MOST_NEIGHBORS, value=first.k, debounce=True, show_value=True, label="Neighbours")
     direction_control = mo.ui.dropdown(views.DIRECTIONS, value=first.direction, label="Show the most")
     among_control = mo.ui.dropdown(

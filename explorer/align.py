@@ -99,7 +99,8 @@ def fit_alignment(moments: ScreenMoments, method: str = "none", *, controls: Con
     Raises
     ------
     InputError
-        When the method is unknown, there are no controls, or a batch has too few of them.
+        When the method is unknown, there are no controls, a batch has too few of them, or they do not vary where
+        the method needs them to.
 
     References
     ----------

@@ -17,6 +17,10 @@ from explorer.side_by_side import GENE_SET_Q, Pair, Yardstick
 from explorer.view import View
 
 MOST_NAMED = 3
+# Pixels, so that a table with a context or two fits the page.
+COLUMN_WIDTHS = {
+    "left rank": 85, "right rank": 90, "left similarity": 120, "right similarity": 125, "known": 170, "active": 75,
+}  # fmt: skip
 # By verdict, and by whether it rests on the size of the effect alone.
 _ACTIVITY = {
     ("not active", False): "{query} is not distinguishable from controls in {where}: its neighbours there are likely "
@@ -96,16 +100,12 @@ def position_sentences(sides: Sequence[SideActivity]) -> list[str]:
 
 def activity_lines(sides: tuple[SideActivity, SideActivity]) -> pl.DataFrame:
     """Write the table of activity out for the page: an undefined number is blank."""
-    return (
-        activity_table(sides)
-        .with_columns(
-            *(
-                pl.col(name).map_elements(lambda number, digits=digits: f"{number:.{digits}g}", return_dtype=pl.String)
-                for name, digits in (("value", 3), ("p", 2), ("q", 2))
-            )
-        )
-        .with_columns(pl.col(pl.String).fill_null(""))
-    )
+    table = activity_table(sides)
+    written = [
+        pl.Series(name, ["" if number is None else f"{number:.{digits}g}" for number in table[name]], dtype=pl.String)
+        for name, digits in (("value", 3), ("p", 2), ("q", 2))
+    ]
+    return table.with_columns(*written, pl.col("verdict").fill_null(""))
 
 
 def activity_note(sides: tuple[SideActivity, SideActivity]) -> str:
