@@ -265,8 +265,8 @@ def _require_halves(moments: ScreenMoments, alignment: str) -> list[str]:
     if wrong:
         names = listed(moments.labels.batches[number] for number in wrong)
         message = (
-            f"batch {names} has {int(total[wrong[0]])} controls, expected at least {least}, half of them to align on "
-            "and half to judge activity by: add controls, or leave the batch out"
+            f"too few controls in batch {names}, {int(total[wrong[0]])} in the first: expected at least {least} in "
+            "each, half of them to align on and half to judge activity by; add controls, or leave the batch out"
         )
         raise InputError(message)
     few = [moments.labels.batches[number] for number in used if held[number] < _FEW_HELD_OUT]

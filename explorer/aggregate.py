@@ -26,6 +26,7 @@ from explorer.moments import (
     require_rows,
     with_control_medians,
 )
+from explorer.rowsums import sum_runs
 from explorer.screen import Kind, Representation, Screen
 from explorer.totals import GuideTotals, unit_totals
 
@@ -189,6 +190,8 @@ class PerturbationMap:
     def to_anndata(self, *, activity: pl.DataFrame | None = None) -> AnnData:
         """Convert to AnnData: ``X`` profiles, ``obs`` the table, ``uns["explorer"]`` recipe and fingerprint.
 
+        The perturbations are both obs_names and a column, so that the file can be opened as a screen of its own.
+
         Parameters
         ----------
         activity
@@ -200,8 +203,8 @@ class PerturbationMap:
         table = self.table
         if activity is not None:
             table = table.join(activity, on="perturbation", how="left", maintain_order="left")
-        columns = {name: table[name].to_list() for name in table.columns if name != "perturbation"}
-        frame = pd.DataFrame(columns, index=pd.Index(list(self.names), dtype=object, name="perturbation"))
+        columns = {name: table[name].to_list() for name in table.columns}
+        frame = pd.DataFrame(columns, index=pd.Index(list(self.names), dtype=object))
         frame = frame.loc[:, frame.notna().any(axis=0)]
         recipe = {key: value for key, value in asdict(self.recipe).items() if value is not None}
         recipe["notes"] = list(self.recipe.notes)
@@ -430,7 +433,7 @@ def _perturbations(totals: GuideTotals, aggregate: Aggregate) -> tuple[tuple[str
     if aggregate == "median":
         return names, np.stack([np.median(part, axis=0) for part in np.split(guides, run[1:])])
     n_guides = np.diff(np.r_[run, len(guides)])
-    return names, np.add.reduceat(guides, run, axis=0) / n_guides[:, None]
+    return names, sum_runs(guides, run) / n_guides[:, None]
 
 
 def _counts(moments: ScreenMoments, *, declared: bool) -> pl.DataFrame:

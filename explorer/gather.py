@@ -12,8 +12,8 @@ import numpy.typing as npt
 from explorer.align import Alignment
 from explorer.moments import Floats, ScreenMoments, selected_rows
 from explorer.pseudo import CROWDED, Controls
-from explorer.replicates import sum_runs
 from explorer.retrieval import unit_vectors
+from explorer.rowsums import sum_runs
 from explorer.screen import Representation, Screen
 
 Integers = npt.NDArray[np.int64]

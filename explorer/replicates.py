@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 import numpy as np
 import numpy.typing as npt
+
+from explorer.rowsums import sum_runs
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.integer]
 Values = npt.NDArray[np.floating]
-N = TypeVar("N", bound=np.number)
 
 
 def pair_consistency(
@@ -110,24 +109,6 @@ def profiles(means: Values, counts: Integers, owner: Integers, *, guide: Integer
     n_guides = np.diff(np.r_[start, len(whose)]).astype(means.dtype)
     averaged: Values = sum_runs(of_guide, start) / n_guides[:, None]
     return averaged
-
-
-def sum_runs(values: npt.NDArray[N], first: npt.NDArray[np.intp]) -> npt.NDArray[N]:
-    """Add up runs of lines, each beginning at one of `first`; that is `numpy.add.reduceat`, but fast for even runs."""
-    size = np.diff(np.r_[first, len(values)])
-    if len(size) and (size == size[0]).all() and first[0] == 0:
-        shaped = values.reshape(len(first), int(size[0]), *values.shape[1:])
-        total: npt.NDArray[N] = shaped[:, 0] if size[0] == 1 else shaped.sum(axis=1)
-        return total
-    if values.ndim == 1:
-        return np.add.reduceat(values, first)
-    from scipy import sparse
-
-    shape = (len(first), len(values))
-    member = sparse.csr_matrix(
-        (np.ones(len(values), dtype=values.dtype), np.arange(len(values)), np.r_[first, len(values)]), shape=shape
-    )
-    return np.asarray(member @ values)
 
 
 def lengths(values: Values) -> Floats:

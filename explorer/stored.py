@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -341,15 +342,46 @@ def _dense_pieces(node: Any, bounds: tuple[int, int, int], watched: _Watched) ->
     # Pieces end where chunks do; without chunks they are the blocks themselves.
     origin = 0 if chunk is not None and rows != step else start
     first = start
+    read = _plain_reader(node, watched.path) or (lambda one, other: node[one:other])
     while first < stop:
         last = min(stop, origin + ((first - origin) // rows + 1) * rows)
-        values = node[first:last]
+        values = read(first, last)
         watched.check(node, first, last)
         if len(values) != last - first:
             message = f"{len(values)} rows where {last - first} were expected"
             raise ValueError(message)
         yield first, as_float32(values)
         first = last
+
+
+def _plain_reader(node: Any, path: Path) -> Callable[[int, int], npt.NDArray[Any]] | None:
+    """Read rows that lie in the file as they are in memory past HDF5, which lets no other thread run meanwhile.
+
+    Returns
+    -------
+    callable or None
+        Reads rows from one number to another; None where they are chunked, compressed, elsewhere or of another kind.
+    """
+    plain = path.is_file() and hasattr(node, "id") and node.chunks is None and not node.external and not node.is_virtual
+    offset = node.id.get_offset() if plain else None
+    if offset is None or not node.dtype.isnative or node.dtype.kind not in "iuf" or not hasattr(os, "preadv"):
+        return None
+    width, kind = int(node.shape[1]), node.dtype
+
+    def read(first: int, last: int) -> npt.NDArray[Any]:
+        values = np.empty((last - first, width), dtype=kind)
+        place = offset + first * width * kind.itemsize
+        with path.open("rb", buffering=0) as stream:
+            done = 0
+            while done < values.nbytes:
+                # One call reads 2 GiB at the most.
+                got = os.preadv(stream.fileno(), [values.data.cast("B")[done:]], place + done)
+                if not got:
+                    break
+                done += got
+        return values[: done // max(1, width * kind.itemsize)]
+
+    return read
 
 
 def _csr_blocks(node: Any, bounds: tuple[int, int, int], n_features: int, watched: _Watched) -> Iterator[Block]:

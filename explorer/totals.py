@@ -10,7 +10,7 @@ import numpy.typing as npt
 from explorer.align import Alignment
 from explorer.labels import RowLabels
 from explorer.moments import Floats, Integers, Progress, ScreenMoments, block_moments, read_ahead
-from explorer.rowsums import COMPILE_ABOVE, add_aligned_rows, row_adder
+from explorer.rowsums import COMPILE_ABOVE, add_aligned_rows, row_adder, sum_runs
 from explorer.screen import Representation
 from explorer.threads import one_thread_products
 
@@ -153,5 +153,5 @@ def _add_units(found: GuideTotals, moments: ScreenMoments, alignment: Alignment)
         # Units are sorted by perturbation, guide and batch, so each guide is one run of lines.
         guide = labels.unit_guide[unit]
         run = np.flatnonzero(np.r_[True, np.diff(guide) != 0])
-        found.total[guide[run]] += np.add.reduceat(aligned, run, axis=0)
-        found.count[guide[run]] += np.add.reduceat(count, run)
+        found.total[guide[run]] += sum_runs(aligned, run)
+        found.count[guide[run]] += sum_runs(count, run)

@@ -17,6 +17,8 @@ from explorer.side_by_side import GENE_SET_Q, Pair, Yardstick
 from explorer.view import View
 
 MOST_NAMED = 3
+# Columns of positions on a plate go by such names.
+_POSITION = re.compile("well|position|row|col", re.IGNORECASE)
 # Pixels, so that a table with a context or two fits the page.
 COLUMN_WIDTHS = {
     "left rank": 85, "right rank": 90, "left similarity": 120, "right similarity": 125, "known": 170, "active": 75,
@@ -81,7 +83,9 @@ def position_sentences(sides: Sequence[SideActivity]) -> list[str]:
             continue
         columns = side.found.shared_position.split(", ")
         for position in side.position:
-            if position.column in columns:
+            # A gene has one chromosome arm by nature; a perturbation has one well because somebody put it there.
+            is_layout = not math.isnan(position.score) or _POSITION.search(position.column) is not None
+            if position.column in columns and is_layout:
                 own = side.found.mean_average_precision
                 replicates = "" if math.isnan(own) else f" (its own replicates find each other with {own:.2f})"
                 told.setdefault((side.found.perturbation, position.column), []).append(

@@ -223,12 +223,13 @@ def test_shuffled_replicate_labels_are_at_chance():
     rows = screen.rows.with_row_index()
     rng = np.random.default_rng(0)
     labels = np.array(rows["perturbation"].to_list())
-    for _, part in rows.filter(pl.col("perturbation") != CONTROL).group_by("batch"):
+    for _, part in rows.filter(pl.col("perturbation") != CONTROL).group_by("batch", maintain_order=True):
         own = part["index"].to_numpy()
         labels[own] = labels[rng.permutation(own)]
     shuffled = dataclasses.replace(screen, rows=rows.drop("index").with_columns(perturbation=pl.Series(labels)))
     table = measure_activity(shuffled, "raw", alignment="center-scale").table
-    assert abs(table["consistency"].mean()) < 0.08
+    # Four standard errors of the mean of 40.
+    assert abs(table["consistency"].mean()) < 4 * table["consistency"].std() / 40**0.5
     honest = measure_activity(screen, "raw", alignment="center-scale").table
     assert honest["consistency"].mean() > 0.6
 
@@ -356,7 +357,10 @@ def test_too_few_controls_name_the_batch(n_controls, alignment):
     batch = ["fine"] * 10 + ["short"] * n_controls + ["fine", "fine", "short", "short"]
     screen = screen_of(labels, np.random.default_rng(0).normal(size=(len(labels), 3)), batch=batch)
     least = 2 if n_controls == 1 else 4
-    with pytest.raises(InputError, match=f"batch 'short' has {n_controls} controls, expected at least {least}, half"):
+    with pytest.raises(
+        InputError,
+        match=f"too few controls in batch 'short', {n_controls} in the first: expected.*{least} in",
+    ):
         measure_activity(screen, "raw", alignment=alignment)
 
 

@@ -405,7 +405,7 @@ def test_written_map_reads_back(tmp_path, guides):
     assert tuple(read.obs_names) == made.names
     assert read.X.dtype == np.float32
     np.testing.assert_array_equal(read.X, made.profiles)
-    assert list(read.obs.columns) == ["n_rows", *(["n_guides"] if guides else []), "n_batches"]
+    assert list(read.obs.columns) == ["perturbation", "n_rows", *(["n_guides"] if guides else []), "n_batches"]
     for column in read.obs.columns:
         assert read.obs[column].tolist() == made.table[column].to_list()
     assert read.uns["explorer"]["fingerprint"] == made.fingerprint

@@ -17,10 +17,10 @@ TREES = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in FILE
 
 # A module imports from lines above its own, never from its own line or below.
 LAYERS = (
-    ("errors", "text", "significance", "store", "rowsums", "kernels", "numbering", "replicates", "threads"),
-    ("sources", "relationships", "charts", "panels", "medians", "pseudo", "retrieval"),
-    ("screen", "stored", "tables", "position"),
-    ("labels",),
+    ("errors", "text", "significance", "store", "rowsums", "kernels", "numbering", "threads"),
+    ("sources", "relationships", "charts", "panels", "medians", "replicates"),
+    ("screen", "stored", "tables", "pseudo", "retrieval"),
+    ("labels", "position"),
     ("embed", "moments", "card", "roles", "matching"),
     ("align", "expression"),
     ("totals", "gather"),

@@ -30,6 +30,7 @@ from explorer.align import METHODS
 from explorer.build import build
 from explorer.cli import main
 from explorer.load import load_dataset, load_screen
+from explorer.write import write_map
 
 ROLES = ("--perturbation", "gene", "--control", toys.CONTROL, "--batch", "plate", "--guide", "guide")
 ACTIVITY = (
@@ -97,7 +98,7 @@ def test_the_file_is_the_map(run, dataset, tmp_path, align, summary):
     activity = measure_activity(screen, "raw", alignment=align)
     told = [name for name in ACTIVITY if activity.table[name].cast(pl.String).replace("NaN", None).is_not_null().any()]
     assert {"n_replicates", "consistency", "magnitude", "p", "q", "basis"} <= set(told)
-    assert set(found.obs) == {"n_rows", "n_guides", "n_batches", *told}
+    assert set(found.obs) == {"perturbation", "n_rows", "n_guides", "n_batches", *told}
     for name in told[:-1]:
         np.testing.assert_allclose(found.obs[name], activity.table[name].to_numpy(), rtol=1e-9)
     assert found.obs["basis"].to_list() == activity.table["basis"].to_list()
@@ -159,7 +160,7 @@ def test_without_controls_there_is_no_activity(run, tmp_path):
     status, said, err = run(root / "toy", "--representation", "raw", "--out", tmp_path / "map.h5ad")
     found = read(tmp_path / "map.h5ad")
     assert status == 0
-    assert set(found.obs) == {"n_rows", "n_guides", "n_batches"}
+    assert set(found.obs) == {"perturbation", "n_rows", "n_guides", "n_batches"}
     assert "activity" not in found.uns["explorer"]
     assert ", activity not judged\n" in said
     assert err == "note: no controls, so activity can't be told: name the controls with control under [roles]\n"
@@ -316,3 +317,13 @@ def test_killed_at_any_moment_it_leaves_a_whole_map_or_none(large, tmp_path):
     assert again.returncode == 0, again.stderr
     assert [item.name for item in tmp_path.iterdir() if item.suffix == ".h5ad"] == ["map.h5ad"]
     assert read(out).shape == (N_LARGE // 2, N_WIDE)
+
+
+def test_a_built_map_is_a_screen_of_its_own(tmp_path):
+    rows = batched_rows(seed=12)
+    made = build_map(rows.screen, "raw", alignment="center-scale")
+    path = tmp_path / "map.h5ad"
+    write_map(path, made, activity=measure_activity(rows.screen, "raw", alignment="center-scale"))
+    again = build_map(load_screen(load_dataset(path)), "X")
+    assert again.names == made.names
+    np.testing.assert_array_equal(again.profiles, made.profiles)

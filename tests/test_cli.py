@@ -580,8 +580,8 @@ def test_activity_that_cannot_be_judged_is_null_and_said(run, toy):
     status, out, err = run("neighbors", toy, "TP53", "--representation", "raw", "-k", "2", "--json")
     assert (status, json.loads(out)["active"]) == (0, None)
     assert err == (
-        "note: activity not judged: batch 'p0', 'p1' has 1 controls, expected at least 2, half of them to align on and "
-        "half to judge activity by: add controls, or leave the batch out\n"
+        "note: activity not judged: too few controls in batch 'p0', 'p1', 1 in the first: expected at least 2 in each, "
+        "half of them to align on and half to judge activity by; add controls, or leave the batch out\n"
     )
 
 

@@ -94,7 +94,9 @@ def test_medians_of_controls_are_those_of_a_loop(most_bytes, monkeypatch):
             own = [
                 row
                 for row, name in enumerate(rows.perturbations)
-                if name == CONTROL and rows.batch[row] == batch and np.isfinite(rows.values[row]).all()
+                if name == CONTROL
+                and rows.batch[row] == batch
+                and np.isfinite(rows.values[row]).all()
                 and (part == "all" or found.labels.role[row] == FITTING)
             ]
             expected = np.median(rows.values[own], axis=0)
@@ -152,9 +154,7 @@ def test_row_order_never_changes_moments(seed):
     np.testing.assert_allclose(one.unit_mean, other.unit_mean, rtol=1e-9, atol=1e-9)
     # Which controls are held out depends on their order; all of them together do not.
     for name in ("count", "mean", "scatter"):
-        np.testing.assert_allclose(
-            getattr(one.controls(), name), getattr(other.controls(), name), rtol=1e-9, atol=1e-9
-        )
+        np.testing.assert_allclose(getattr(one.controls(), name), getattr(other.controls(), name), rtol=1e-9, atol=1e-9)
 
 
 def test_variance_survives_a_large_mean():

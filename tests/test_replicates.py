@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from explorer.replicates import pair_consistency, profiles, sum_runs
+from explorer.replicates import pair_consistency, profiles
 from explorer.retrieval import unit_vectors
+from explorer.rowsums import sum_runs
 
 
 def consistency_naive(rows, owner, *, batch=None, guide=None):

@@ -142,6 +142,19 @@ def test_digest_of_a_large_file_is_of_samples(tmp_path, monkeypatch, place):
     assert digest_file(tmp_path / "a") != digest_file(tmp_path / "b")
 
 
+def test_digest_of_a_large_array_is_of_samples(monkeypatch):
+    monkeypatch.setattr(sources, "HASH_WHOLE_BELOW", 1000)
+    monkeypatch.setattr(sources, "_SAMPLE_BYTES", 100)
+    values = np.zeros((500, 3), dtype=np.float32)
+    one = ArraySource(values.copy()).fingerprint()
+    assert one == ArraySource(values.copy()).fingerprint()
+    for place in (0, -1):
+        changed = values.copy()
+        changed[place, 1] = 1
+        assert ArraySource(changed).fingerprint() != one
+    assert ArraySource(values[:-1]).fingerprint() != one
+
+
 def test_digest_of_a_folder_is_of_names_and_contents(tmp_path):
     for folder, name, content in (("a", "x", b"1"), ("b", "x", b"1"), ("c", "x", b"2"), ("d", "y", b"1")):
         (tmp_path / folder / "below").mkdir(parents=True)
