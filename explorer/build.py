@@ -42,6 +42,7 @@ def build(
     *,
     alignment: str = "none",
     aggregate: str = "mean",
+    judge: bool = True,
     engine: Engine | None = None,
     progress: Progress | None = None,
 ) -> Built:
@@ -51,6 +52,8 @@ def build(
     ----------
     screen, representation, alignment, aggregate
         As in `explorer.aggregate.build_map`.
+    judge
+        Whether activity is judged; without it nothing but the map is kept in memory.
     engine
         Where the passes of the map run; activity is judged in this process.
     progress
@@ -64,6 +67,11 @@ def build(
     chosen = checked_aggregate(aggregate)
     check_method(alignment)
     source = screen.representation(representation)
+    if not judge:
+        made = build_map(
+            screen, representation, alignment=alignment, aggregate=chosen, engine=engine, progress=progress
+        )
+        return Built(made, None, "activity was not asked for")
     labels = label_rows(screen, most_sampled=sample_size(source.n_features))
     table_bytes = 8 * labels.n_units * source.n_features
     moments = None

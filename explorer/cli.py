@@ -21,6 +21,7 @@ from explorer.build import build
 from explorer.card import cautions_about
 from explorer.catalog import open_catalog
 from explorer.errors import InputError
+from explorer.expression import PrincipalComponentsSource
 from explorer.knowledge import knowledge_beside
 from explorer.load import Dataset, load_dataset, load_screen
 from explorer.moments import collect_moments, describe_excluded
@@ -90,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--context", metavar="C", help="name of the context (default: the card's)")
     build.add_argument("--align", default="none", metavar="A", help=f"one of {', '.join(METHODS)} (default: none)")
     build.add_argument("--aggregate", default="mean", metavar="G", help="mean or median (default: mean)")
+    build.add_argument("--no-activity", action="store_true", help="make the map alone, in less time and memory")
     build.add_argument("--scheduler", metavar="tcp://HOST:PORT", help="a dask scheduler whose workers read the rows")
     build.set_defaults(run=_build)
     return parser
@@ -155,14 +157,16 @@ def _report(dataset: Dataset) -> dict[str, Any]:
         screen = load_screen(dataset, name)
         representations = []
         for representation in screen.representations.values():
-            moments = collect_moments(screen, representation)
+            # Axes that nobody asked for are not looked for: with many genes that takes minutes.
+            derived = isinstance(representation.source, PrincipalComponentsSource) and not dataset.path.is_dir()
+            moments = None if derived else collect_moments(screen, representation, covariance=False)
             representations.append(
                 {
                     "name": representation.name,
                     "kind": representation.kind,
                     "rows": representation.n_rows,
                     "features": representation.n_features,
-                    "excluded": describe_excluded(moments, screen),
+                    "excluded": "" if moments is None else describe_excluded(moments, screen),
                 }
             )
         contexts.append(
@@ -225,6 +229,7 @@ def _build(options: argparse.Namespace) -> None:
             options.representation,
             alignment=options.align,
             aggregate=options.aggregate,
+            judge=not options.no_activity,
             engine=engine,
             progress=progress,
         )

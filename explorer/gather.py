@@ -181,8 +181,9 @@ def collect_replicates(
         controls[number] = len(values)
     crowd = np.stack([units.batch[unit_of], controls[units.batch[unit_of]]])
     kept[wanted] = _kept(units.owner[unit_of], seed=seed, notes=notes, crowd=crowd)
-    chosen: list[npt.NDArray[np.float32]] = [np.empty((0, n_features), dtype=np.float32)]
-    numbers: list[Integers] = [np.empty(0, dtype=np.int64)]
+    chosen = np.empty((int(kept.sum()), n_features), dtype=np.float32)
+    chosen_unit = np.empty(len(chosen), dtype=np.int64)
+    filled = 0
     for numbered, values in selected_rows(source, wanted):
         directions = unit_vectors(fitted.apply(values, moments.labels.batch[numbered]))
         unit = place[numbered]
@@ -192,9 +193,11 @@ def collect_replicates(
         here = unit[by_unit[first]]
         sums[here] += sum_runs(directions[by_unit], first)
         counts[here] += sum_runs(_nonzero(directions)[by_unit], first)
-        chosen.append(directions[kept[numbered]].astype(np.float32))
-        numbers.append(unit[kept[numbered]])
-    return Replicates(sums, counts, np.concatenate(chosen), np.concatenate(numbers))
+        own = kept[numbered]
+        until = filled + int(own.sum())
+        chosen[filled:until], chosen_unit[filled:until] = directions[own], unit[own]
+        filled = until
+    return Replicates(sums, counts, chosen, chosen_unit)
 
 
 def _nonzero(directions: Floats) -> Integers:

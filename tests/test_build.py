@@ -327,3 +327,13 @@ def test_a_built_map_is_a_screen_of_its_own(tmp_path):
     again = build_map(load_screen(load_dataset(path)), "X")
     assert again.names == made.names
     np.testing.assert_array_equal(again.profiles, made.profiles)
+
+
+def test_activity_is_left_out_when_it_is_not_wanted(run, dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(build_module, "measure_activity", None)
+    out = tmp_path / "map.h5ad"
+    status, said, err = run(dataset, "--representation", "raw", "--out", out, "--align", "center", "--no-activity")
+    assert status == 0
+    assert "activity not judged" in said
+    assert "note: activity was not asked for" in err
+    assert set(read(out).obs) == {"perturbation", "n_rows", "n_guides", "n_batches"}
