@@ -27,10 +27,13 @@ COLUMN_WIDTHS = {
 _ACTIVITY = {
     ("not active", False): "{query} is not distinguishable from controls in {where}: its neighbours there are likely "
     "to mean nothing.",
-    ("not active", True): "The effect of {query} is no larger than that of controls in {where}, and no replicates tell "
-    "more: distrust its neighbours.",
+    (
+        "not active",
+        True,
+    ): "By the size of its effect {query} is not distinguishable from controls in {where}; there are "
+    "no replicates to ask whether it repeats.",
     ("borderline", False): "{query} stands out from controls only weakly in {where}.",
-    ("borderline", True): "The effect of {query} is hardly larger than that of controls in {where}.",
+    ("borderline", True): "By the size of its effect {query} stands out from controls only weakly in {where}.",
     ("active", False): "{query} is active in {where}.",
     ("active", True): "{query} is active, by the size of its effect, in {where}.",
 }

@@ -130,11 +130,11 @@ def test_sentence_of_each_mix(left, right, sentence):
     ("numbers", "sentence"),
     [
         (ACTIVE_SIDE, "TP53 is active, by the size of its effect, in raw (q 0.01)."),
-        (WEAK, "The effect of TP53 is hardly larger than that of controls in raw (p 0.03, q 0.2)."),
+        (WEAK, "By the size of its effect TP53 stands out from controls only weakly in raw (p 0.03, q 0.2)."),
         (
             INACTIVE,
-            "The effect of TP53 is no larger than that of controls in raw (p 0.3), and no replicates tell more: "
-            "distrust its neighbours.",
+            "By the size of its effect TP53 is not distinguishable from controls in raw (p 0.3); there are no "
+            "replicates to ask whether it repeats.",
         ),
     ],
 )
