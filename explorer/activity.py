@@ -114,7 +114,8 @@ class Activity:
         One line a perturbation, sorted by name; the columns are the attributes of `PerturbationActivity`, NaN where a
         number is undefined.
     alignment
-        Name of the alignment; it was fitted on the controls that are not held out.
+        Name of the alignment that activity was judged in, never ``"none"``; it was fitted on the controls that are not
+        held out.
     seed, n_null
         Of the draws, and how many of them a null has (fewer where there are not so many choices of controls).
     position
@@ -173,7 +174,8 @@ def measure_activity(
     representation
         Name of one of its representations.
     alignment
-        One of `explorer.align.METHODS`.
+        One of `explorer.align.METHODS`; with ``"none"`` activity is judged on centred profiles all the same, since
+        to be active is to differ from the controls.
     moments
         Of all rows of this representation, where they have been collected; otherwise they are.
     seed
@@ -199,13 +201,17 @@ def measure_activity(
     source = screen.representation(representation)
     check_method(alignment)
     if not screen.is_control().any():
-        msg = "no controls, so activity can't be told: name the controls with control under [roles]"
+        msg = "no controls, so activity can't be told: name them with --control, or with control in a card's [roles]"
         raise InputError(msg)
     if moments is None:
         moments = collect_moments(screen, source, covariance=needs_covariance(alignment), seed=seed)
     if alignment == "center-scale-robust" and moments.medians is None:
         moments = with_control_medians(moments, source)
     notes = _require_halves(moments, alignment)
+    if alignment == "none":
+        # Away from the controls all profiles point the same way, and a cosine says how noisy they are.
+        alignment = "center"
+        notes.append("activity is judged on profiles centred on the controls, although the map is not aligned")
     fitted = fit_alignment(moments, alignment, controls="fitting")
     units = aligned_units(screen, moments, fitted)
     held = held_out_controls(moments, fitted, units)

@@ -142,8 +142,8 @@ def needs_covariance(method: str) -> bool:
 def _require_controls(moments: ScreenMoments, controls: ControlMoments, *, least: int) -> None:
     if not controls.count.any():
         message = (
-            "no controls to align on: name them with control under [roles], or use alignment 'none', the only one that "
-            "needs none"
+            "no controls to align on: name them with --control, or with control in a card's [roles], or use alignment "
+            "'none', the only one that needs none"
         )
         raise InputError(message)
     used = np.unique(moments.unit_batch)

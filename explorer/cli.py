@@ -13,10 +13,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import polars as pl
+
 from explorer import __version__
 from explorer.activity import ACTIVE_Q, measure_activity
-from explorer.aggregate import build_map
-from explorer.align import METHODS
+from explorer.aggregate import build_map, checked_aggregate
+from explorer.align import METHODS, check_method
 from explorer.build import build
 from explorer.card import cautions_about
 from explorer.catalog import open_catalog
@@ -155,6 +158,7 @@ def _report(dataset: Dataset) -> dict[str, Any]:
     contexts = []
     for name in dataset.contexts:
         screen = load_screen(dataset, name)
+        left_out = pl.Series(screen.is_control() & ~np.bool_(screen.roles.keep_controls))
         representations = []
         for representation in screen.representations.values():
             # Axes that nobody asked for are not looked for: with many genes that takes minutes.
@@ -174,7 +178,7 @@ def _report(dataset: Dataset) -> dict[str, Any]:
                 "name": name,
                 "conditions": screen.context.sentence,
                 "rows": screen.rows.height,
-                "perturbations": screen.rows[screen.roles.perturbation].n_unique(),
+                "perturbations": screen.rows[screen.roles.perturbation].filter(~left_out).n_unique(),
                 "controls": int(screen.is_control().sum()),
                 "representations": representations,
             }
@@ -212,6 +216,8 @@ def _one_line(text: str) -> str:
 
 
 def _build(options: argparse.Namespace) -> None:
+    check_method(options.align)
+    checked_aggregate(options.aggregate)
     check_target(options.out, source=options.path)
     dataset = load_dataset(options.path, roles=_roles(options))
     _say_notes(dataset.notes)
@@ -285,14 +291,15 @@ def _say_notes(notes: Iterable[str]) -> None:
 
 
 def _neighbors(options: argparse.Namespace) -> None:
+    check_method(options.align)
     dataset = load_dataset(options.path, roles=_roles(options))
     screen = load_screen(dataset, options.context)
     made = build_map(screen, options.representation, alignment=options.align)
     found = neighborhood(made, options.query, k=options.k, opposite=options.opposite)
-    active, said = _activity_of(screen, options)
+    active, sentence, silence = _activity_of(screen, options)
     known = knowledge_beside(dataset).sources_of(options.query, found.names)
     cautions = cautions_about(dataset.card, options.query, found.names)
-    _say_notes((*dataset.notes, *made.recipe.notes, *cautions, *said))
+    _say_notes((*dataset.notes, *made.recipe.notes, *cautions, *silence))
     listed_neighbors = list(zip(found.names, found.similarities.tolist(), known, strict=True))
     neighbors = [
         {"rank": rank, "perturbation": name, "similarity": similarity, "known": sources}
@@ -310,7 +317,8 @@ def _neighbors(options: argparse.Namespace) -> None:
             }
         )
         return
-    lines = [f"{_one_line(made.recipe.sentence)}", f"{'rank':>4}  {'similarity':>10}  perturbation  known"]
+    lines = [_one_line(line) for line in (made.recipe.sentence, sentence) if line]
+    lines.append(f"{'rank':>4}  {'similarity':>10}  perturbation  known")
     lines += [
         f"{rank:>4}  {similarity:>10.4f}  {_one_line(name)}  {', '.join(sources)}".rstrip()
         for rank, (name, similarity, sources) in enumerate(listed_neighbors, start=1)
@@ -318,20 +326,18 @@ def _neighbors(options: argparse.Namespace) -> None:
     sys.stdout.write("\n".join(lines) + "\n")
 
 
-def _activity_of(screen: Screen, options: argparse.Namespace) -> tuple[dict[str, Any] | None, list[str]]:
-    """Judge the query; None, and the reason, where that can't be done."""
+def _activity_of(screen: Screen, options: argparse.Namespace) -> tuple[dict[str, Any] | None, str, list[str]]:
+    """Judge the query: figures and a sentence; or neither, and the reason."""
     try:
         activity = measure_activity(screen, options.representation, alignment=options.align)
         found = activity.of(options.query)
     except InputError as error:
-        return None, [f"activity not judged: {error}"] if screen.is_control().any() else []
+        return None, "", [f"activity not judged: {error}"] if screen.is_control().any() else []
     side = SideActivity(options.representation, found, "")
     keys = ("p", "q", "basis", "magnitude", "magnitude_p", "n_replicates", "consistency", "consistency_p",
             "mean_average_precision", "normalized_average_precision", "precision_p", "shared_position")  # fmt: skip
-    said = list(activity.notes)
-    if side.verdict not in ("active", "not judged"):
-        said.append(activity_sentence(found.perturbation, [side]).rstrip("."))
-    return {key: getattr(found, key) for key in keys}, said
+    figures = {"verdict": side.verdict} | {key: getattr(found, key) for key in keys}
+    return figures, activity_sentence(found.perturbation, [side]), []
 
 
 if __name__ == "__main__":

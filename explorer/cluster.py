@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_ADDRESS = re.compile(r"(tcp|tls|ucx|ws|wss|inproc)://\S+")
 # Large enough that a task is worth sending, small enough that losing a worker costs seconds.
 BYTES_PER_TASK = 128 * 2**20
 SECONDS_TO_ANSWER = 10
@@ -140,6 +142,9 @@ def connected(address: str) -> Iterator[ClusterEngine]:
         raise InputError(message)
     from distributed import Client
 
+    if not _ADDRESS.fullmatch(address):
+        message = f"{shown(address)} is not the address of a scheduler: expected one like tcp://127.0.0.1:8786"
+        raise InputError(message)
     try:
         client = Client(address, timeout=SECONDS_TO_ANSWER, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:

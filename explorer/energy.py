@@ -276,7 +276,7 @@ def perturbation_energy(
     source = screen.representation(representation)
     check_method(alignment)
     if not screen.is_control().any():
-        msg = "no controls to measure an energy distance from: name the controls with control under [roles]"
+        msg = "no controls to measure an energy distance from: name them with --control, or with control in a card's [roles]"
         raise InputError(msg)
     if moments is None:
         moments = collect_moments(screen, source, covariance=needs_covariance(alignment), seed=seed)

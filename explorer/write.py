@@ -34,7 +34,7 @@ def check_target(path: Path, *, source: Path) -> None:
         When the ending is another one, the folder is missing or may not be written to, or the path is in the way.
     """
     if path.suffix != ENDING:
-        message = f"--out is {shown(path.name)}, expected a name that ends in {ENDING}"
+        message = f"--out is {shown(path.name or path)}, expected a name that ends in {ENDING}"
         raise InputError(message)
     if path.is_dir():
         message = f"--out {shown(path.name)} is a folder: give the name of a file"

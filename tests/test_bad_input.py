@@ -142,10 +142,12 @@ def test_no_controls_at_all(run, tmp_path, align):
         made = made_of(found)
         assert "q" not in made.obs
         assert found[2] == [
-            "note: no controls, so activity can't be told: name the controls with control under [roles]"
+            "note: no controls, so activity can't be told: "
+            "name them with --control, or with control in a card's [roles]"
         ]
     else:
-        assert_refused(found, "no controls to align on: name them with control under [roles], or use alignment 'none',")
+        message = "no controls to align on: name them with --control, or with control in a card's [roles], "
+        assert_refused(found, message + "or use alignment 'none', the only one that needs none")
 
 
 @pytest.mark.parametrize("align", METHODS)
@@ -351,7 +353,12 @@ def test_a_zarr_without_one_of_its_chunks(run, tmp_path):
     ("address", "message"),
     [
         ("tcp://127.0.0.1:1", "no dask scheduler answers at 'tcp://127.0.0.1:1': start one with `dask scheduler`"),
-        ("nowhere://x:1", "no dask scheduler answers at 'nowhere://x:1': start one with `dask scheduler`"),
+        ("nowhere://x:1", "'nowhere://x:1' is not the address of a scheduler: expected one like tcp://127.0.0.1:8786"),
+        (
+            "127.0.0.1:8786",
+            "'127.0.0.1:8786' is not the address of a scheduler: expected one like tcp://127.0.0.1:8786",
+        ),
+        ("", "'' is not the address of a scheduler: expected one like tcp://127.0.0.1:8786"),
         ("tcp://127.0.0.1:port", "no dask scheduler answers at 'tcp://127.0.0.1:port': start one"),
     ],
 )

@@ -163,7 +163,22 @@ def test_without_controls_there_is_no_activity(run, tmp_path):
     assert set(found.obs) == {"perturbation", "n_rows", "n_guides", "n_batches"}
     assert "activity" not in found.uns["explorer"]
     assert ", activity not judged\n" in said
-    assert err == "note: no controls, so activity can't be told: name the controls with control under [roles]\n"
+    assert err == (
+        "note: no controls, so activity can't be told: name them with --control, or with control in a card's [roles]\n"
+    )
+
+
+@pytest.mark.parametrize("align", ["none", "center"])
+def test_activity_of_a_map_that_is_not_aligned_is_that_of_centred_profiles_and_said_to_be(
+    run, dataset, tmp_path, align
+):
+    out = tmp_path / "map.h5ad"
+    status, _, err = run(dataset, "--representation", "raw", "--out", out, "--align", align)
+    centred = measure_activity(load_screen(load_dataset(dataset)), "raw", alignment="center")
+    assert status == 0
+    np.testing.assert_allclose(read(out).obs["q"], centred.table["q"].to_numpy(), rtol=1e-9)
+    note = "note: activity is judged on profiles centred on the controls, although the map is not aligned"
+    assert err.splitlines().count(note) == (1 if align == "none" else 0)
 
 
 def test_guides_that_are_not_declared_are_no_column(run, tmp_path):

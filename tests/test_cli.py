@@ -5,6 +5,8 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
+from types import SimpleNamespace
 
 import anndata
 import h5py
@@ -79,12 +81,10 @@ def command(*arguments, **options):
     )
 
 
-def said_of_activity(path, query, representation):
-    """Notes about a query's activity, as the package measures it."""
-    activity = measure_activity(load_screen(load_dataset(path)), representation)
-    side = SideActivity(representation, activity.of(query), "")
-    doubt = [activity_sentence(query, [side]).rstrip(".")] if side.verdict in ("borderline", "not active") else []
-    return [f"note: {note}" for note in (*activity.notes, *doubt)]
+def side_of(path, query, representation, alignment="none"):
+    """A query's activity, as the package measures it."""
+    activity = measure_activity(load_screen(load_dataset(path)), representation, alignment=alignment)
+    return SideActivity(representation, activity.of(query), "")
 
 
 # What is said.
@@ -113,17 +113,18 @@ def refuse_constants(name):
 def test_json_of_neighbors(run, toy):
     status, out, err = run("neighbors", toy, "TP53", "--representation", "latent", "-k", "5", "--json")
     found = json.loads(out, parse_constant=refuse_constants)
-    assert (status, err.splitlines()) == (0, said_of_activity(toy, "TP53", "latent"))
+    assert (status, err) == (0, "")
     assert list(found) == ["query", "representation", "context", "fingerprint", "active", "neighbors"]
     assert (found["query"], found["representation"], found["context"]) == ("TP53", "latent", "cells")
     assert len(found["fingerprint"]) == 12
-    activity = measure_activity(load_screen(load_dataset(toy)), "latent").of("TP53")
+    side = side_of(toy, "TP53", "latent")
     assert list(found["active"]) == [
-        "p", "q", "basis", "magnitude", "magnitude_p", "n_replicates", "consistency", "consistency_p",
+        "verdict", "p", "q", "basis", "magnitude", "magnitude_p", "n_replicates", "consistency", "consistency_p",
         "mean_average_precision", "normalized_average_precision", "precision_p", "shared_position",
     ]  # fmt: skip
+    assert found["active"].pop("verdict") == side.verdict
     for name, value in found["active"].items():
-        measured = getattr(activity, name)
+        measured = getattr(side.found, name)
         assert value == (None if isinstance(measured, float) and np.isnan(measured) else measured)
     assert [neighbor["rank"] for neighbor in found["neighbors"]] == [1, 2, 3, 4, 5]
     assert {neighbor["perturbation"] for neighbor in found["neighbors"]} == set(PERTURBATIONS) - {"TP53"}
@@ -139,9 +140,9 @@ def test_text_of_neighbors_says_the_same(run, toy):
     arguments = ("neighbors", toy, "TP53", "--representation", "raw", "--align", "center", "-k", "3")
     found = json.loads(run(*arguments, "--json")[1])
     status, out, err = run(*arguments)
-    recipe, head, *lines = out.splitlines()
-    assert status == 0
-    assert err.splitlines() == run(*arguments, "--json")[2].splitlines()
+    recipe, verdict, head, *lines = out.splitlines()
+    assert (status, err) == (0, run(*arguments, "--json")[2])
+    assert verdict == activity_sentence("TP53", [side_of(toy, "TP53", "raw", "center")])
     assert recipe.endswith(
         f"alignment center; mean (rows to guides, where there are any, to perturbations); recipe {found['fingerprint']}"
     )
@@ -176,7 +177,6 @@ def test_roles_of_a_single_file_are_found_and_said(run, toy):
         "note: perturbation is taken to be the column 'gene'",
         "note: batch is taken to be the column 'plate'",
         f"note: controls are taken to be the rows labelled '{CONTROL}'",
-        *said_of_activity(toy / "rows.parquet", "TP53", "X"),
     ]
 
 
@@ -198,7 +198,7 @@ def test_check_of_every_format(run, tmp_path, form):
     assert (status, err) == (0, "")
     assert list(dataset) == ["name", "title", "license", "notes", "contexts", "relationships", "gene_sets"]
     (context,) = dataset["contexts"]
-    assert (context["rows"], context["perturbations"], context["controls"]) == (N_ROWS, 7, 8)
+    assert (context["rows"], context["perturbations"], context["controls"]) == (N_ROWS, len(PERTURBATIONS), 8)
     described = [
         (entry["name"], entry["kind"], entry["features"], entry["excluded"]) for entry in context["representations"]
     ]
@@ -215,7 +215,7 @@ def test_check_of_single_files(run, tmp_path, form):
     status, out, err = run("check", path)
     assert (status, err) == (0, "")
     assert "note: perturbation is taken to be the column 'gene'" in out
-    assert f"context all: {N_ROWS} rows, 7 perturbations, 8 control rows" in out
+    assert f"context all: {N_ROWS} rows, {len(PERTURBATIONS)} perturbations, 8 control rows" in out
 
 
 def test_check_of_the_demo(run, demo):
@@ -267,11 +267,13 @@ def test_names_are_data_and_never_reach_the_terminal_raw(run, tmp_path, payload)
             "neighbors"
         ]
     ]
-    for arguments in (("-k", "5"), ("-k", "5", "--json")):
-        status, out, err = run("neighbors", path, "MDM2", "--representation", "X", *arguments)
-        assert status == 0
-        assert all(character.isprintable() or character == "\n" for character in out + err)
-    assert len(run("neighbors", path, "MDM2", "--representation", "X", "-k", "5")[1].splitlines()) == 7
+    for query in ("MDM2", payload):
+        for arguments in (("-k", "5"), ("-k", "5", "--json")):
+            status, out, err = run("neighbors", path, query, "--representation", "X", *arguments)
+            assert status == 0
+            assert all(character.isprintable() or character == "\n" for character in out + err)
+        # The recipe, the verdict, the head and five neighbours.
+        assert len(run("neighbors", path, query, "--representation", "X", "-k", "5")[1].splitlines()) == 8
 
 
 @pytest.mark.parametrize("payload", PAYLOADS)
@@ -543,29 +545,61 @@ def test_an_error_of_the_disk_is_one_line(run, toy, monkeypatch):
 def test_process_json(toy):
     made = command("neighbors", toy, "TP53", "--representation", "raw", "-k", "2", "--json")
     assert made.returncode == 0
-    assert made.stderr.decode().splitlines() == said_of_activity(toy, "TP53", "raw")
+    assert made.stderr == b""
     assert len(json.loads(made.stdout)["neighbors"]) == 2
 
 
-def test_an_active_query_is_not_warned_of(run, tmp_path):
+def test_an_active_query_is_said_to_be(run, tmp_path):
     dataset = toys.write_catalog(tmp_path) / "toy"
-    status, out, err = run("neighbors", dataset, "GENE00", "--representation", "raw", "-k", "2", "--json")
+    arguments = ("neighbors", dataset, "GENE00", "--representation", "raw", "-k", "2")
+    status, out, err = run(*arguments, "--json")
     active = json.loads(out)["active"]
     assert (status, active["basis"], active["n_replicates"]) == (0, "replicate consistency", toys.GUIDES)
+    assert (active["verdict"], err) == ("active", "")
     assert active["q"] < 0.1
-    assert "distinguishable" not in err
+    status, out, err = run(*arguments)
+    assert (status, err) == (0, "")
+    assert out.splitlines()[1].startswith("GENE00 is active in raw (q ")
+    assert out.splitlines()[1] == activity_sentence("GENE00", [side_of(dataset, "GENE00", "raw")])
 
 
 def test_an_inactive_query_is_warned_of(run, tmp_path):
     dataset = toys.write_active_catalog(tmp_path) / "toy"
-    status, out, err = run("neighbors", dataset, "neither-0", "--representation", "raw", "-k", "2", "--json")
+    arguments = ("neighbors", dataset, "neither-0", "--representation", "raw", "-k", "2")
+    status, out, err = run(*arguments, "--json")
     active = json.loads(out)["active"]
-    assert status == 0
+    assert (status, err) == (0, "")
+    assert active["verdict"] == "not active"
     assert active["q"] >= 0.1
-    assert err.splitlines()[-1] == (
-        f"note: neither-0 is not distinguishable from controls in raw (p {active['p']:.2g}): its neighbours there are "
-        "likely to mean nothing"
+    status, out, err = run(*arguments)
+    assert (status, err) == (0, "")
+    assert out.splitlines()[1] == (
+        f"neither-0 is not distinguishable from controls in raw (p {active['p']:.2g}): its neighbours there are "
+        "likely to mean nothing."
     )
+
+
+@pytest.mark.parametrize(
+    ("p", "q", "verdict", "sentence"),
+    [
+        (0.001, 0.01, "active", "TP53 is active in raw (q 0.01)."),
+        (0.03, 0.3, "borderline", "TP53 stands out from controls only weakly in raw (p 0.03, q 0.3)."),
+        (0.5, 0.7, "not active", "TP53 is not distinguishable from controls in raw (p 0.5): its neighbours there are "
+         "likely to mean nothing."),
+        (np.nan, np.nan, "not judged", "Whether TP53 does anything was not judged: its profile has no direction."),
+    ],
+)  # fmt: skip
+def test_every_verdict_is_the_second_line(run, toy, monkeypatch, p, q, verdict, sentence):
+    found = replace(side_of(toy, "TP53", "raw").found, p=p, q=q, basis="replicate consistency")
+    monkeypatch.setattr(cli, "measure_activity", lambda *_, **__: SimpleNamespace(of=lambda _: found))
+    arguments = ("neighbors", toy, "TP53", "--representation", "raw", "-k", "2")
+    status, out, err = run(*arguments)
+    assert (status, err) == (0, "")
+    assert out.splitlines()[1] == sentence
+    assert out.splitlines()[2].split() == ["rank", "similarity", "perturbation", "known"]
+    active = json.loads(run(*arguments, "--json")[1], parse_constant=refuse_constants)["active"]
+    assert next(iter(active)) == "verdict"
+    assert active["verdict"] == verdict
 
 
 def test_activity_that_cannot_be_judged_is_null_and_said(run, toy):
@@ -583,12 +617,28 @@ def test_activity_that_cannot_be_judged_is_null_and_said(run, toy):
         "note: activity not judged: too few controls in batch 'p0', 'p1', 1 in the first: expected at least 2 in each, "
         "half of them to align on and half to judge activity by; add controls, or leave the batch out\n"
     )
+    status, out, said = run("neighbors", toy, "TP53", "--representation", "raw", "-k", "2")
+    assert (status, said) == (0, err)
+    assert out.splitlines()[1].split() == ["rank", "similarity", "perturbation", "known"]
 
 
 def test_without_controls_nothing_is_said_of_activity(run, tmp_path):
     folder = write_dataset(tmp_path / "toy", {"roles/control": None})
     status, out, err = run("neighbors", folder, "TP53", "--representation", "raw", "-k", "2", "--json")
     assert (status, json.loads(out)["active"], err) == (0, None, "")
+    status, out, err = run("neighbors", folder, "TP53", "--representation", "raw", "-k", "2")
+    assert (status, err) == (0, "")
+    assert out.splitlines()[1].split() == ["rank", "similarity", "perturbation", "known"]
+
+
+def test_alignment_and_aggregate_are_checked_before_anything_is_read(run, tmp_path):
+    nowhere = tmp_path / "nowhere"
+    message = "unknown alignment 'tnv': did you mean 'tvn'?"
+    assert_one_line(*run("neighbors", nowhere, "TP53", "--representation", "raw", "--align", "tnv"), re.escape(message))
+    build = ("build", nowhere, "--representation", "raw", "--out", nowhere / "map.zarr")
+    assert_one_line(*run(*build, "--align", "tnv"), re.escape(message))
+    message = "unknown aggregate 'men': did you mean 'mean' or 'median'?"
+    assert_one_line(*run(*build, "--aggregate", "men"), re.escape(message))
 
 
 def test_process_error(tmp_path):

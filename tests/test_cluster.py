@@ -161,6 +161,13 @@ def test_a_scheduler_that_is_not_there_is_one_sentence(monkeypatch):
         pass
 
 
+@pytest.mark.parametrize("address", ["foo", "", "127.0.0.1:8786", "http://127.0.0.1:8786"])
+def test_what_is_no_address_is_one_sentence_at_once(address, capfd):
+    with pytest.raises(InputError, match="is not the address of a scheduler: expected one like"), connected(address):
+        pass
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_scheduler_without_workers_is_one_sentence(monkeypatch):
     monkeypatch.setattr("explorer.cluster.SECONDS_TO_ANSWER", 1)
     with (

@@ -48,6 +48,7 @@ TARGETS = {
     "no ending": (lambda folder: folder / "map", "--out is 'map', expected a name that ends in .h5ad"),
     "another ending": (lambda folder: folder / "map.zarr", "--out is 'map.zarr', expected a name that ends in .h5ad"),
     "the ending alone": (lambda folder: folder / ".h5ad", "--out is '.h5ad', expected a name that ends in .h5ad"),
+    "no name": (lambda _: Path("/"), "--out is '/', expected a name that ends in .h5ad"),
     "a folder": (make_folder, "--out 'map.h5ad' is a folder: give the name of a file"),
     "no folder": (lambda folder: folder / "absent" / "map.h5ad", "absent', which does not exist: make it first"),
     "a file for a folder": (make_file_for_a_folder, "file', which does not exist: make it first"),
