@@ -276,8 +276,8 @@ def perturbation_energy(
     source = screen.representation(representation)
     check_method(alignment)
     if not screen.is_control().any():
-        msg = "no controls to measure an energy distance from: name them with --control, or with control in a card's [roles]"
-        raise InputError(msg)
+        message = "no controls to measure an energy distance from: name them with --control, or with control in a card's [roles]"
+        raise InputError(message)
     if moments is None:
         moments = collect_moments(screen, source, covariance=needs_covariance(alignment), seed=seed)
     if alignment == "center-scale-robust" and moments.medians is None:
