@@ -276,7 +276,10 @@ def perturbation_energy(
     source = screen.representation(representation)
     check_method(alignment)
     if not screen.is_control().any():
-        message = "no controls to measure an energy distance from: name them with --control, or with control in a card's [roles]"
+        message = (
+            "no controls to measure an energy distance from: name them with --control, or with control in a card's "
+            "[roles]"
+        )
         raise InputError(message)
     if moments is None:
         moments = collect_moments(screen, source, covariance=needs_covariance(alignment), seed=seed)
