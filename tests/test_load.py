@@ -550,7 +550,10 @@ def test_fewer_than_three_perturbations(tmp_path):
 @pytest.mark.parametrize("alignment", ["center", "center-scale", "tvn", "sphere"])
 def test_alignment_without_controls(tmp_path, alignment):
     screen = screen_of(write_dataset(tmp_path / "toy", {"roles/control": None}))
-    with pytest.raises(InputError, match=r"no controls to align on: name them with --control, or with control in a card.s \[roles\], or use"):
+    with pytest.raises(
+        InputError,
+        match=r"no controls to align on: name them with --control, or with control in a card.s \[roles\], or use",
+    ):
         build_map(screen, "raw", alignment=alignment)
 
 
