@@ -31,7 +31,7 @@ from explorer.moments import collect_moments, describe_excluded
 from explorer.relate import neighborhood
 from explorer.screen import Screen
 from explorer.side_activity import SideActivity
-from explorer.wording import activity_sentence
+from explorer.wording import activity_sentence, position_sentences
 from explorer.write import check_target, write_map
 
 
@@ -327,17 +327,17 @@ def _neighbors(options: argparse.Namespace) -> None:
 
 
 def _activity_of(screen: Screen, options: argparse.Namespace) -> tuple[dict[str, Any] | None, str, list[str]]:
-    """Judge the query: figures and a sentence; or neither, and the reason."""
+    """Judge the query: figures, a sentence, and what the position may explain; or nothing but the reason."""
     try:
         activity = measure_activity(screen, options.representation, alignment=options.align)
         found = activity.of(options.query)
     except InputError as error:
         return None, "", [f"activity not judged: {error}"] if screen.is_control().any() else []
-    side = SideActivity(options.representation, found, "")
+    side = SideActivity(options.representation, found, "", position=activity.position)
     keys = ("p", "q", "basis", "magnitude", "magnitude_p", "n_replicates", "consistency", "consistency_p",
             "mean_average_precision", "normalized_average_precision", "precision_p", "shared_position")  # fmt: skip
     figures = {"verdict": side.verdict} | {key: getattr(found, key) for key in keys}
-    return figures, activity_sentence(found.perturbation, [side]), []
+    return figures, activity_sentence(found.perturbation, [side]), position_sentences([side])
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ _MEASURES = {
     CONSISTENCY: "Consistency: mean cosine of replicates from different batches.",
     MAGNITUDE: "Size: length of the profile, in units of the alignment.",
     PRECISION: "Average precision: how well replicates find each other among controls (above chance, 0 is chance and "
-    "1 perfect).",
+    "1 perfect); p is blank where a batch has fewer than four such controls for each replicate.",
 }
 
 

@@ -591,7 +591,7 @@ def test_an_inactive_query_is_warned_of(run, tmp_path):
 )  # fmt: skip
 def test_every_verdict_is_the_second_line(run, toy, monkeypatch, p, q, verdict, sentence):
     found = replace(side_of(toy, "TP53", "raw").found, p=p, q=q, basis="replicate consistency")
-    monkeypatch.setattr(cli, "measure_activity", lambda *_, **__: SimpleNamespace(of=lambda _: found))
+    monkeypatch.setattr(cli, "measure_activity", lambda *_, **__: SimpleNamespace(of=lambda _: found, position=()))
     arguments = ("neighbors", toy, "TP53", "--representation", "raw", "-k", "2")
     status, out, err = run(*arguments)
     assert (status, err) == (0, "")
@@ -600,6 +600,26 @@ def test_every_verdict_is_the_second_line(run, toy, monkeypatch, p, q, verdict, 
     active = json.loads(run(*arguments, "--json")[1], parse_constant=refuse_constants)["active"]
     assert next(iter(active)) == "verdict"
     assert active["verdict"] == verdict
+
+
+def test_replicates_that_share_a_well_are_said_to(run, tmp_path):
+    rng = np.random.default_rng(0)
+    wells = [CONTROL] * 12 + ["A", "B", "C", "D"]
+    metadata = pl.DataFrame(
+        {
+            "Metadata_gene": wells * 4,
+            "Metadata_Plate": [f"p{plate}" for plate in range(4) for _ in wells],
+            "Metadata_Well": [f"W{place:02d}" for place in range(len(wells))] * 4,
+        }
+    )
+    # The position is all there is: every well has its own direction on every plate.
+    values = np.tile(3 * rng.normal(size=(len(wells), 8)), (4, 1)) + rng.normal(size=(4 * len(wells), 8))
+    path = tmp_path / "wells.parquet"
+    write_table(path, feature_table(metadata, values.astype(np.float32)))
+    status, _, err = run("neighbors", path, "A", "--representation", "X", "--align", "center", "-k", "2")
+    assert status == 0
+    assert "note: all rows of A have the same Metadata_Well, so what they share may be position and not effect" in err
+    assert re.search(r"position alone scores 0\.[89]\d|position alone scores 1\.00", err)
 
 
 def test_activity_that_cannot_be_judged_is_null_and_said(run, toy):

@@ -62,6 +62,16 @@ def test_a_cluster_makes_the_same_map_in_two_passes(engine, method, monkeypatch)
     np.testing.assert_allclose(cosines(there.profiles), cosines(here.profiles), atol=1e-6)
 
 
+@pytest.mark.parametrize("method", ["none", "tvn"])
+def test_a_client_of_this_process_makes_the_same_map(method):
+    rows = batched_rows(seed=3)
+    with distributed.Client(processes=False, dashboard_address=None, set_as_default=False) as client:
+        there = build_map(rows.screen, "raw", alignment=method, engine=ClusterEngine(client, rows_per_task=17))
+    np.testing.assert_allclose(
+        cosines(there.profiles), cosines(build_map(rows.screen, "raw", alignment=method).profiles), atol=1e-6
+    )
+
+
 def test_progress_counts_every_row(engine):
     rows, done = batched_rows(seed=5), []
     build_map(rows.screen, "raw", engine=engine, progress=done.append)
