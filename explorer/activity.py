@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from explorer.align import check_method, fit_alignment, needs_covariance
+from explorer.align import check_method, fit_alignment, moments_for
 from explorer.errors import InputError, listed, unknown_name
 from explorer.gather import aligned_units, collect_replicates, held_out_controls
-from explorer.moments import ScreenMoments, collect_moments, selected_rows, with_control_medians
+from explorer.moments import ScreenMoments, selected_rows
 from explorer.nulls import judge_precision, judge_size
 from explorer.position import position_retrieval
 from explorer.replicates import lengths, pair_consistency, profiles
@@ -203,10 +203,7 @@ def measure_activity(
     if not screen.is_control().any():
         msg = "no controls, so activity can't be told: name them with --control, or with control in a card's [roles]"
         raise InputError(msg)
-    if moments is None:
-        moments = collect_moments(screen, source, covariance=needs_covariance(alignment), seed=seed)
-    if alignment == "center-scale-robust" and moments.medians is None:
-        moments = with_control_medians(moments, source)
+    moments = moments_for(alignment, screen, source, moments=moments, seed=seed)
     notes = _require_halves(moments, alignment)
     if alignment == "none":
         # Away from the controls all profiles point the same way, and a cosine says how noisy they are.

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from explorer.align import Alignment, check_method, fit_alignment, needs_covariance
+from explorer.align import Alignment, check_method, fit_alignment, moments_for, needs_covariance
 from explorer.engine import Engine, LocalEngine
 from explorer.errors import InputError, listed, unknown_name
 from explorer.labels import RowLabels, label_rows
@@ -24,7 +24,6 @@ from explorer.moments import (
     ScreenMoments,
     describe_excluded,
     require_rows,
-    with_control_medians,
 )
 from explorer.rowsums import sum_runs
 from explorer.screen import Kind, Representation, Screen
@@ -273,7 +272,9 @@ def build_map(
         moments = engine.moments(source, labels, covariance=needs_covariance(alignment), progress=progress)
         require_rows(moments, source)
         return _made_of_moments(screen, source, moments, choice=choice)
-    moments, fitted, totals = _aligned_while_reading(source, labels, alignment, engine=engine, progress=progress)
+    moments, fitted, totals = _aligned_while_reading(
+        screen, source, labels, alignment=alignment, engine=engine, progress=progress
+    )
     require_rows(moments, source)
     return _finished(screen, source, moments, choice=choice, fitted=fitted, totals=totals)
 
@@ -360,18 +361,18 @@ def checked_aggregate(aggregate: str) -> Aggregate:
 def _made_of_moments(
     screen: Screen, representation: Representation, moments: ScreenMoments, *, choice: _Choice
 ) -> PerturbationMap:
-    if choice.alignment == "center-scale-robust" and moments.medians is None:
-        moments = with_control_medians(moments, representation)
+    moments = moments_for(choice.alignment, screen, representation, moments=moments)
     fitted = fit_alignment(moments, choice.alignment)
     totals = unit_totals(moments, fitted)
     return _finished(screen, representation, moments, choice=choice, fitted=fitted, totals=totals)
 
 
 def _aligned_while_reading(
+    screen: Screen,
     representation: Representation,
     labels: RowLabels,
-    alignment: str,
     *,
+    alignment: str,
     engine: Engine,
     progress: Progress | None,
 ) -> tuple[ScreenMoments, Alignment, GuideTotals]:
@@ -380,8 +381,7 @@ def _aligned_while_reading(
     found = engine.moments(representation, labels.only_controls(), covariance=covariance, progress=progress)
     # Which batches need controls is known from the labels.
     found = replace(found, labels=labels, unit=np.flatnonzero(_count_units(labels)))
-    if alignment == "center-scale-robust":
-        found = with_control_medians(found, representation)
+    found = moments_for(alignment, screen, representation, moments=found)
     fitted = fit_alignment(found, alignment)
     totals = engine.totals(representation, labels, fitted, progress=progress)
     unit = np.flatnonzero(totals.unit_count)

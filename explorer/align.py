@@ -10,7 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from explorer.errors import InputError, listed, unknown_name
-from explorer.moments import ControlMoments, ControlPart, Floats, ScreenMoments
+from explorer.moments import (
+    ControlMoments,
+    ControlPart,
+    Floats,
+    ScreenMoments,
+    collect_moments,
+    with_control_medians,
+)
+from explorer.screen import Representation, Screen
 
 Method = Literal["none", "center", "center-scale", "center-scale-robust", "tvn", "sphere"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -137,6 +145,27 @@ def check_method(method: str) -> None:
 def needs_covariance(method: str) -> bool:
     """Whether an alignment needs full covariances of the controls."""
     return method in ("tvn", "sphere")
+
+
+def moments_for(
+    method: str, screen: Screen, representation: Representation, *, moments: ScreenMoments | None = None, seed: int = 0
+) -> ScreenMoments:
+    """Collect what an alignment needs, or add to moments at hand what they lack: medians of the controls.
+
+    Parameters
+    ----------
+    method, screen, representation
+        The alignment, and the rows.
+    moments
+        Of these rows, where they have been collected; with full covariances if the method needs them.
+    seed
+        Of the choice of the controls held out, where the moments are collected here.
+    """
+    if moments is None:
+        moments = collect_moments(screen, representation, covariance=needs_covariance(method), seed=seed)
+    if method == "center-scale-robust" and moments.medians is None:
+        moments = with_control_medians(moments, representation)
+    return moments
 
 
 def _require_controls(moments: ScreenMoments, controls: ControlMoments, *, least: int) -> None:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from explorer.activity import Activity, measure_activity
 from explorer.aggregate import PerturbationMap, build_map, checked_aggregate, keeps_units, map_from_moments
-from explorer.align import check_method, needs_covariance
+from explorer.align import check_method, moments_for, needs_covariance
 from explorer.engine import Engine, LocalEngine
 from explorer.errors import InputError
 from explorer.labels import label_rows
-from explorer.moments import Progress, require_rows, sample_size, with_control_medians
+from explorer.moments import Progress, require_rows, sample_size
 from explorer.screen import Screen
 
 # Replicates by guide are judged from the table of units (perturbation × guide × batch); beyond this size they are not.
@@ -79,8 +79,7 @@ def build(
         engine = engine or LocalEngine()
         moments = engine.moments(source, labels, covariance=needs_covariance(alignment), progress=progress)
         require_rows(moments, source)
-        if alignment == "center-scale-robust":
-            moments = with_control_medians(moments, source)
+        moments = moments_for(alignment, screen, source, moments=moments)
         made = map_from_moments(screen, source, moments, alignment=alignment, aggregate=chosen)
     else:
         made = build_map(

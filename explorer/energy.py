@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from explorer.align import check_method, fit_alignment, needs_covariance
+from explorer.align import check_method, fit_alignment, moments_for
 from explorer.errors import InputError, unknown_name
-from explorer.moments import ScreenMoments, collect_moments, selected_rows, with_control_medians
+from explorer.moments import ScreenMoments, selected_rows
 from explorer.pseudo import draw_places
 from explorer.screen import Screen
 
@@ -281,10 +281,7 @@ def perturbation_energy(
             "[roles]"
         )
         raise InputError(message)
-    if moments is None:
-        moments = collect_moments(screen, source, covariance=needs_covariance(alignment), seed=seed)
-    if alignment == "center-scale-robust" and moments.medians is None:
-        moments = with_control_medians(moments, source)
+    moments = moments_for(alignment, screen, source, moments=moments, seed=seed)
     labels = moments.labels
     if perturbation not in labels.perturbations:
         msg = "perturbation"
