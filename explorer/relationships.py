@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Self
 
 import numpy as np
@@ -36,22 +37,31 @@ class Relationships:
         Names of the known partners of every name that has one.
     n_pairs
         Number of different pairs.
+    groups
+        Members of every complex or pathway that the source names for its pairs; empty where it names none.
     """
 
     name: str
     partners: Mapping[str, frozenset[str]]
     n_pairs: int
+    groups: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     @classmethod
-    def from_pairs(cls, name: str, first: Iterable[str], second: Iterable[str]) -> Self:
-        """Collect pairs; order and repetition do not matter."""
+    def from_pairs(
+        cls, name: str, first: Iterable[str], second: Iterable[str], *, group: Iterable[str] | None = None
+    ) -> Self:
+        """Collect pairs; order and repetition do not matter. A group has whoever stands in one of its pairs."""
         partners: dict[str, set[str]] = {}
-        for one, other in zip(first, second, strict=True):
+        groups: dict[str, set[str]] = {}
+        for one, other, own in zip(first, second, repeat(None) if group is None else group, strict=group is not None):
             if one is not None and other is not None and one != other:
                 partners.setdefault(one, set()).add(other)
                 partners.setdefault(other, set()).add(one)
+                if own is not None:
+                    groups.setdefault(own, set()).update((one, other))
         frozen = {key: frozenset(value) for key, value in partners.items()}
-        return cls(name, frozen, sum(len(value) for value in frozen.values()) // 2)
+        n_pairs = sum(len(value) for value in frozen.values()) // 2
+        return cls(name, frozen, n_pairs, {key: frozenset(value) for key, value in groups.items()})
 
     def of(self, name: str) -> frozenset[str]:
         """Known partners of one perturbation; empty where there is none."""
