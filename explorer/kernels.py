@@ -1,4 +1,4 @@
-"""Loops over profiles that are compiled for large maps: one query against all rows, and the largest of many scores."""
+"""Loops that are compiled for large maps: one query against all rows, the largest of many scores, all pairs."""
 
 from __future__ import annotations
 
@@ -47,8 +47,32 @@ class Kernels:
     refine: Callable[..., None]
 
 
+@dataclass(frozen=True, slots=True)
+class PairKernels:
+    """The compiled loops over pairs of unit vectors; none of them holds the interpreter's lock.
+
+    Attributes
+    ----------
+    cosines
+        ``(unit, first, second, found, start, stop)``: inner products of pairs `start` to `stop` of rows of unit,
+        float64, shape (n, n_features), to `found`.
+    count
+        ``(scores, windows, counts, start, stop)``: for lines `start` to `stop` of scores, float64, shape (n_lines,
+        n_columns), how many in columns beyond the line's own number lie below and within each of the two windows,
+        shape (2, 2), ends included, to `counts`, shape (n_lines, 4): below and within the first, then the second.
+    collect
+        ``(scores, windows, offsets, lower, upper, start, stop)``: the same scores within the first window to
+        `lower`, within the second to `upper`, from the line's `offsets` on, shape (n_lines, 2).
+    """
+
+    cosines: Callable[..., None]
+    count: Callable[..., None]
+    collect: Callable[..., None]
+
+
 _lock = threading.Lock()
 _made: list[Kernels] = []
+_made_for_pairs: list[PairKernels] = []
 
 
 def compiled() -> Kernels:
@@ -57,6 +81,15 @@ def compiled() -> Kernels:
         if not _made:
             _made.append(_compile())
         return _made[0]
+
+
+def compiled_for_pairs() -> PairKernels:
+    """Compile the loops over pairs (about a second, once a process), or take them as they are."""
+    # Apart from the others, so that a click on a large map never waits for them.
+    with _lock:
+        if not _made_for_pairs:
+            _made_for_pairs.append(_compile_for_pairs())
+        return _made_for_pairs[0]
 
 
 def compiled_already() -> Kernels | None:
@@ -195,3 +228,49 @@ def _compile() -> Kernels:
                 values[line, before], rows[line, before] = value, row
 
     return Kernels(products, candidates, refine)
+
+
+def _compile_for_pairs() -> PairKernels:
+    import numba
+    from numba import float64, int64, void
+
+    table, bounds = float64[:, ::1], (int64, int64)
+
+    @numba.njit(void(table, int64[::1], int64[::1], float64[::1], *bounds), nogil=True, fastmath={"reassoc", "contract"})
+    def cosines(unit, first, second, found, start, stop):  # type: ignore[no-untyped-def]  # pragma: no cover
+        for pair in range(start, stop):
+            total = 0.0
+            for feature in range(unit.shape[1]):
+                total += unit[first[pair], feature] * unit[second[pair], feature]
+            found[pair] = total
+
+    @numba.njit(void(table, table, int64[:, ::1], *bounds), nogil=True)
+    def count(scores, windows, counts, start, stop):  # type: ignore[no-untyped-def]  # pragma: no cover
+        first_low, first_high, second_low, second_high = windows[0, 0], windows[0, 1], windows[1, 0], windows[1, 1]
+        for line in range(start, stop):
+            below_first, to_first, below_second, to_second = 0, 0, 0, 0
+            # Counted without a branch, which is one instruction for several scores.
+            for column in range(line + 1, scores.shape[1]):
+                score = scores[line, column]
+                below_first += 1 if score < first_low else 0
+                to_first += 1 if score <= first_high else 0
+                below_second += 1 if score < second_low else 0
+                to_second += 1 if score <= second_high else 0
+            counts[line, 0], counts[line, 1] = below_first, to_first - below_first
+            counts[line, 2], counts[line, 3] = below_second, to_second - below_second
+
+    @numba.njit(void(table, table, int64[:, ::1], float64[::1], float64[::1], *bounds), nogil=True)
+    def collect(scores, windows, offsets, lower, upper, start, stop):  # type: ignore[no-untyped-def]  # pragma: no cover
+        first_low, first_high, second_low, second_high = windows[0, 0], windows[0, 1], windows[1, 0], windows[1, 1]
+        for line in range(start, stop):
+            at_lower, at_upper = offsets[line, 0], offsets[line, 1]
+            for column in range(line + 1, scores.shape[1]):
+                score = scores[line, column]
+                if score <= first_high and score >= first_low:
+                    lower[at_lower] = score
+                    at_lower += 1
+                if score >= second_low and score <= second_high:
+                    upper[at_upper] = score
+                    at_upper += 1
+
+    return PairKernels(cosines, count, collect)

@@ -359,7 +359,8 @@ def decide(primary: Primary, placebos: Sequence[MapComparison], hits: KnownHits)
             f"{what}: {interval}, but among the {hits.budget:,} most similar pairs the learned map holds fewer known "
             f"ones: {hits.test.estimate:+.1f} ({hits.test.low:+.1f} to {hits.test.high:+.1f})",
         )
-    return "worth it", f"{what}: {interval} over {test.n_units} groups, and every placebo is beaten"
+    beside = "and every placebo is beaten" if placebos else "though no placebo was run"
+    return "worth it", f"{what}: {interval} over {test.n_units} groups, {beside}"
 
 
 def lock_reason(simple: PerturbationMap, learned: PerturbationMap) -> str:

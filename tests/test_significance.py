@@ -1,12 +1,22 @@
 """The tests every verdict shares, against scipy.stats."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import false_discovery_control, hypergeom
 
-from explorer.significance import add_one_p, benjamini_hochberg, hypergeometric_upper_tail
+from explorer.significance import (
+    MOST_ENUMERATED,
+    add_one_p,
+    benjamini_hochberg,
+    effective_units,
+    hypergeometric_upper_tail,
+    sign_flip,
+    sign_flips,
+)
 
 PROBABILITIES = st.lists(st.floats(0, 1), min_size=1, max_size=40)
 
@@ -77,3 +87,99 @@ def test_p_counts_the_observed_one_in_and_is_never_zero():
     np.testing.assert_allclose(add_one_p(null, np.array([0.2, 0.4, 0.0, np.nan])), [3 / 4, 1 / 4, 1, np.nan])
     assert np.isnan(add_one_p(np.array([np.nan]), np.array([0.2]))).all()
     np.testing.assert_allclose(add_one_p(null, np.array([0.3 + 1e-9]), tolerance=1e-6), [2 / 4])
+
+
+def every_flip(values):
+    """Absolute sums under every choice of signs, one by one."""
+    return [abs(sum(sign * value for sign, value in zip(signs, values, strict=True)))
+            for signs in product((-1, 1), repeat=len(values))]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("contributions", "total", "half_width", "p"),
+    [([1] * 5, 5, 5, 0.0625), ([1] * 6, 6, 4, 0.03125), ([10, 1, 1, 1, 1, 1], 15, 13, 0.03125)],
+)
+def test_sums_of_few_units_are_exact(contributions, total, half_width, p):
+    found = sign_flip(contributions).times(len(contributions))
+    assert (found.estimate, found.half_width, found.p) == (total, half_width, p)
+    assert found.is_exact
+    assert found.n_discordant == len(contributions)
+    assert found.low == pytest.approx(total - half_width)
+    assert found.high == pytest.approx(total + half_width)
+
+
+def test_units_that_do_not_differ_leave_the_interval_as_wide_as_it_was():
+    alone, among = sign_flip([3.0, -1.0, 2.0]), sign_flip([3.0, -1.0, 2.0, 0.0, 0.0, 0.0])
+    assert among.n_units == 6
+    assert among.n_discordant == 3
+    assert among.p == alone.p
+    assert among.half_width == pytest.approx(alone.half_width / 2)
+
+
+def test_equal_sides_show_nothing_and_no_unit_gives_no_number():
+    equal = sign_flip(np.zeros(30))
+    assert (equal.estimate, equal.half_width, equal.p, equal.n_discordant) == (0, 0, 1, 0)
+    assert not equal.excludes_zero
+    none = sign_flip([])
+    assert none.n_units == 0
+    assert np.isnan([none.estimate, none.low, none.high, none.p, none.smallest_detectable]).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(values=st.lists(st.integers(-4, 4), min_size=1, max_size=9))
+def test_few_units_follow_the_definition_choice_by_choice(values):
+    found = sign_flip(values).times(len(values))
+    null = every_flip(values)
+    assert found.p == pytest.approx(np.mean([value >= abs(sum(values)) for value in null]))
+    # The half width is the least value that at least 95 % of all choices stay within.
+    assert np.mean([value <= found.half_width + 1e-9 for value in null]) >= 0.95
+    assert np.mean([value < found.half_width - 1e-9 for value in null]) < 0.95
+
+
+@settings(max_examples=40, deadline=None)
+@given(values=st.lists(st.floats(-1, 1), min_size=1, max_size=40), seed=st.integers(0, 5))
+def test_the_interval_excludes_zero_exactly_where_p_says_so(values, seed):
+    found = sign_flip(values, seed=seed, n_flips=999)
+    assert found.excludes_zero == (found.p <= 0.05)
+    turned = sign_flip(-np.array(values), seed=seed, n_flips=999)
+    assert turned.estimate == -found.estimate
+    assert (turned.half_width, turned.p) == (found.half_width, found.p)
+
+
+def test_drawn_signs_agree_with_all_of_them():
+    values = np.random.default_rng(3).normal(size=MOST_ENUMERATED + 1)
+    drawn = sign_flip(values, n_flips=20_000).times(len(values))
+    assert not drawn.is_exact
+    null = np.array(every_flip(values))
+    assert drawn.p == pytest.approx((null >= abs(values.sum())).mean(), abs=0.01)
+    assert drawn.half_width == pytest.approx(np.quantile(null, 0.95), rel=0.02)
+
+
+def test_several_sets_are_tested_as_each_alone():
+    rng = np.random.default_rng(0)
+    columns = [rng.normal(size=n) for n in (5, 40, 40, 13, 0)]
+    for alone, together in zip(
+        (sign_flip(column, seed=2) for column in columns), sign_flips(columns, seed=2), strict=True
+    ):
+        np.testing.assert_allclose(
+            [alone.estimate, alone.half_width, alone.p], [together.estimate, together.half_width, together.p]
+        )
+
+
+def test_the_smallest_detectable_difference_is_found_four_times_in_five():
+    rng = np.random.default_rng(1)
+    planned = [sign_flip(rng.normal(size=60), n_flips=499).smallest_detectable for _ in range(20)]
+    true = float(np.mean(planned))
+    found = [sign_flip(true + rng.normal(size=60), seed=seed, n_flips=499).excludes_zero for seed in range(400)]
+    assert 0.73 < np.mean(found) < 0.87
+
+
+def test_a_contribution_without_a_score_is_refused():
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        sign_flip([1.0, float("nan")])
+
+
+def test_effective_units_count_equal_ones_fully_and_small_ones_hardly():
+    assert effective_units([1, -1, 1, 0]) == pytest.approx(3)
+    assert effective_units([100, 1, 1]) == pytest.approx(1, abs=0.01)
+    assert np.isnan(effective_units([0, 0]))
