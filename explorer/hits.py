@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,6 +18,8 @@ Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
 
 _BLOCK_VALUES = 2**22
+_FIRST_BLOCK_VALUES = 2**18
+_TIE = 10.0**-TIE_DECIMALS
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,23 +77,32 @@ def top_pairs(perturbation_map: PerturbationMap, n_listed: int) -> TopPairs:
     if isinstance(n_listed, bool) or not isinstance(n_listed, int) or not 1 <= n_listed <= most:
         message = f"a budget of {n_listed} pairs can't be had: choose from 1 to {most:,}, the pairs of this map"
         raise InputError(message)
+    usable = np.flatnonzero(perturbation_map.norms > 0)
+    unit = _unit_profiles(perturbation_map)[usable]
     values, codes = np.empty(0), np.empty(0, dtype=np.int64)
-    cutoff, n_tied = -np.inf, 0
-    for block_values, block_codes in _upper_triangle(perturbation_map):
-        enters = block_values >= cutoff
-        merged = np.concatenate([values, block_values[enters]])
-        merged_codes = np.concatenate([codes, block_codes[enters]])
+    cutoff, n_tied, start, block = -np.inf, 0, 0, _FIRST_BLOCK_VALUES
+    while start < len(usable) - 1:
+        rest = len(usable) - start - 1
+        stop = min(len(usable) - 1, start + max(1, block // rest))
+        # After a first look few values enter, so that large blocks cost little more than their product.
+        block = _BLOCK_VALUES
+        scores = unit[start:stop] @ unit[start + 1 :].T
+        scores[:, : stop - start][np.tri(stop - start, k=-1, dtype=bool)] = -np.inf
+        line, column = np.nonzero(scores >= cutoff - _TIE)
+        entering = np.round(scores[line, column], TIE_DECIMALS) + 0.0
+        enters = (entering >= cutoff) & (entering > -np.inf)
+        new_codes = usable[start + line[enters]].astype(np.int64) * n + usable[start + 1 + column[enters]]
+        entering, start = entering[enters], stop
+        merged, merged_codes = np.concatenate([values, entering]), np.concatenate([codes, new_codes])
         if len(merged) < n_listed:
             values, codes = merged, merged_codes
             continue
         new = np.partition(merged, len(merged) - n_listed)[len(merged) - n_listed]
         # What lies above an old cutoff was all kept, so ties at a higher one can be counted here.
-        entered = int((block_values[enters] == new).sum())
-        n_tied = n_tied + entered if new == cutoff else int((merged == new).sum())
-        above = merged > new
-        level = np.flatnonzero(merged == new)
-        level = level[np.argsort(merged_codes[level], kind="stable")][: n_listed - int(above.sum())]
-        keep = np.concatenate([np.flatnonzero(above), level])
+        n_tied = n_tied + int((entering == new).sum()) if new == cutoff else int((merged == new).sum())
+        above, level = np.flatnonzero(merged > new), np.flatnonzero(merged == new)
+        level = level[np.argsort(merged_codes[level], kind="stable")][: n_listed - len(above)]
+        keep = np.concatenate([above, level])
         values, codes, cutoff = merged[keep], merged_codes[keep], new
     order = np.lexsort((codes, -values))
     return TopPairs(codes[order], values[order], n_tied, n)
@@ -155,8 +166,8 @@ def pool_pairs(sources: Sequence[KnownPairs], units: Units) -> PooledPairs:
     names = list(units.names)
     if len(loose):
         ends = np.sort(np.column_stack([smallest[first[loose]], smallest[second[loose]]]), axis=1)
-        links, number = np.unique(ends, axis=0, return_inverse=True)
-        unit[loose] = units.n_units + number.ravel()
+        links, link = np.unique(ends, axis=0, return_inverse=True)
+        unit[loose] = units.n_units + link.ravel()
         alone = [*units.names, "no group"]
         names += [f"between {alone[one]} and {alone[other]}" for one, other in links.tolist()]
     return PooledPairs(first, second, unit, tuple(names))
@@ -169,25 +180,9 @@ def known_credit(perturbation_map: PerturbationMap, listed: TopPairs, pooled: Po
 
 def by_unit(pooled: PooledPairs, per_pair: Floats) -> Floats:
     """Sum what known pairs contribute over units and links, shape (n_names,)."""
-    return np.bincount(pooled.unit, weights=per_pair, minlength=len(pooled.names))
+    return np.asarray(np.bincount(pooled.unit, weights=per_pair, minlength=len(pooled.names)), dtype=np.float64)
 
 
 def _unit_profiles(perturbation_map: PerturbationMap) -> Floats:
     norms = perturbation_map.norms
     return np.asarray(perturbation_map.profiles / np.where(norms > 0, norms, 1.0)[:, None], dtype=np.float64)
-
-
-def _upper_triangle(perturbation_map: PerturbationMap) -> Iterator[tuple[Floats, Codes]]:
-    """Yield cosines of all pairs with a profile, and their codes, some rows at a time."""
-    usable = np.flatnonzero(perturbation_map.norms > 0)
-    unit = _unit_profiles(perturbation_map)[usable]
-    n = perturbation_map.n_perturbations
-    start = 0
-    while start < len(usable) - 1:
-        rest = len(usable) - start - 1
-        stop = min(len(usable) - 1, start + max(1, _BLOCK_VALUES // rest))
-        scores = np.round(unit[start:stop] @ unit[start + 1 :].T, TIE_DECIMALS) + 0.0
-        upper = np.arange(rest)[None, :] >= np.arange(stop - start)[:, None]
-        line, column = np.nonzero(upper)
-        yield scores[upper], usable[start + line].astype(np.int64) * n + usable[start + 1 + column]
-        start = stop

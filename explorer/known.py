@@ -122,7 +122,7 @@ def known_pairs(source: Relationships | GeneSets, names: Sequence[str]) -> Known
         raise InputError(_too_few(source.name, n_annotated, every, unknown=unknown, names=names))
     kind = GIVEN if given else COMMUNITIES
     if kind == COMMUNITIES:
-        groups = communities(first, second)
+        groups = _named_by_members(communities(first, second), first, second, names=names)
     if unknown:
         notes.append(
             f"{source.name}: {len(unknown):,} of its {len(every):,} names are not in the map{_hint(unknown, names)}"
@@ -227,8 +227,22 @@ def pool_units(sources: Iterable[KnownPairs]) -> Units:
         joined = np.unique(np.concatenate([groups[place] for place in own]))
         joined.setflags(write=False)
         members.append(joined)
-        names.append(labels[own[0]] if len(own) == 1 else f"{labels[own[0]]} and {len(own) - 1} alike")
+        names.append(labels[own[0]] if len(own) == 1 else f"{labels[own[0]]} (with {len(own) - 1} alike)")
     return Units(tuple(names), tuple(members), kind)
+
+
+def _named_by_members(
+    groups: Mapping[str, Rows], first: Rows, second: Rows, *, names: Sequence[str]
+) -> dict[str, Rows]:
+    """Name communities by the three members that have most partners: numbers would tell nobody anything."""
+    degree = np.bincount(np.concatenate([first, second]), minlength=len(names))
+    named: dict[str, Rows] = {}
+    for rows in groups.values():
+        leading = rows[np.argsort(-degree[rows], kind="stable")[:3]]
+        label = ", ".join(sorted(names[row] for row in leading.tolist()))
+        # A perturbation is in one community, so no two share their leading members.
+        named[label if len(rows) == len(leading) else f"{label} and {len(rows) - len(leading)} more"] = rows
+    return named
 
 
 def _groups_in(given: Mapping[str, Iterable[str]], place: Mapping[str, int]) -> tuple[dict[str, Rows], list[str]]:

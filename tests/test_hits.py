@@ -42,6 +42,7 @@ def test_lists_hold_the_most_similar_pairs_whatever_the_blocks(seed, levels, bud
         return
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(hits, "_BLOCK_VALUES", block)
+        patch.setattr(hits, "_FIRST_BLOCK_VALUES", block // 2)
         found = top_pairs(map_of(profiles), budget)
     np.testing.assert_allclose(found.similarities, [-value for value, *_ in expected[:budget]])
     assert list(zip(*(part.tolist() for part in found.rows(budget)), strict=True)) == [

@@ -83,6 +83,8 @@ def test_a_source_without_groups_has_the_communities_of_its_graph():
     found = known_pairs(Relationships.from_pairs("s", *zip(*pairs, strict=True)), NAMES)
     assert found.kind == COMMUNITIES
     assert sorted(rows.tolist() for rows in found.groups.values()) == [list(clique) for clique in cliques]
+    # The two that are linked lead, since they have a partner more.
+    assert "P0000, P0001, P0002 and 2 more" in found.groups
     assert pool_units([found]).kind == COMMUNITIES
 
 
@@ -102,7 +104,7 @@ def test_large_communities_are_divided_and_whole_cliques_are_not():
 def test_nearly_equal_groups_are_one_unit():
     alike = pool_units([source_of([0, 1, 2, 3], [0, 1, 2])])
     assert [rows.tolist() for rows in alike.members] == [[0, 1, 2, 3]]
-    assert "1 alike" in alike.names[0]
+    assert "(with 1 alike)" in alike.names[0]
     apart = pool_units([source_of([0, 1], [1, 2])])
     assert [rows.tolist() for rows in apart.members] == [[0, 1], [1, 2]]
 
