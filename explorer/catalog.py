@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
 
 from explorer.activity import Activity, measure_activity
 from explorer.aggregate import PerturbationMap, build_map, map_from_moments
@@ -16,6 +13,7 @@ from explorer.card import CARD_FILE, NAME_PATTERN, is_knowledge
 from explorer.compare import OverlapDistribution, overlap_distribution
 from explorer.errors import InputError, unknown_name
 from explorer.halves import replicate_halves
+from explorer.keeping import Shared
 from explorer.knowledge import knowledge_beside
 from explorer.labels import label_rows
 from explorer.layout import Layout, cached_umap, pca_layout
@@ -23,11 +21,7 @@ from explorer.load import Dataset, load_dataset, load_layout, load_screen
 from explorer.moments import ScreenMoments, collect_moments
 from explorer.relate import prepare_queries
 from explorer.relationships import Knowledge
-from explorer.screen import Screen
-
-T = TypeVar("T")
-
-MOST_KEPT = 64
+from explorer.screen import Roles, Screen
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,51 +100,17 @@ def _is_offered(folder: Path, root: Path) -> bool:
         raise InputError(message) from error
 
 
-class _Shared:
-    """Values made once a process, whoever asks first; the oldest leave when there are many."""
-
-    def __init__(self) -> None:
-        self._values: OrderedDict[Hashable, Any] = OrderedDict()
-        self._locks: dict[Hashable, threading.Lock] = {}
-        self._guard = threading.Lock()
-
-    def get(self, key: Hashable, make: Callable[[], T]) -> T:
-        with self._guard:
-            if key in self._values:
-                self._values.move_to_end(key)
-                found: T = self._values[key]
-                return found
-            lock = self._locks.setdefault(key, threading.Lock())
-        with lock:
-            with self._guard:
-                if key in self._values:
-                    again: T = self._values[key]
-                    return again
-            value = make()
-            with self._guard:
-                self._values[key] = value
-                self._locks.pop(key, None)
-                while len(self._values) > MOST_KEPT:
-                    self._values.popitem(last=False)
-            return value
-
-    def peek(self, key: Hashable) -> Any:
-        """Value that stands ready, else None."""
-        with self._guard:
-            return self._values.get(key)
-
-
-_shared = _Shared()
+_shared = Shared()
 
 
 def shared_screen(dataset: Dataset, context: str) -> Screen:
     """Screen of one context, read once a process."""
-    return _shared.get(("screen", *_identity(dataset), context), lambda: load_screen(dataset, context))
+    return _shared.get(("screen", *identity_of(dataset), context), lambda: load_screen(dataset, context))
 
 
 def shared_knowledge(dataset: Dataset) -> Knowledge:
     """Known relationships beside a dataset, read once a process."""
-    return _shared.get(("knowledge", *_identity(dataset)), lambda: knowledge_beside(dataset))
+    return _shared.get(("knowledge", *identity_of(dataset)), lambda: knowledge_beside(dataset))
 
 
 def shared_moments(dataset: Dataset, context: str, representation: str) -> ScreenMoments | None:
@@ -169,12 +129,12 @@ def shared_moments(dataset: Dataset, context: str, representation: str) -> Scree
             return None
         return collect_moments(screen, source, medians=True)
 
-    return _shared.get(("moments", *_identity(dataset), context, representation), make)
+    return _shared.get(("moments", *identity_of(dataset), context, representation), make)
 
 
 def shared_map(dataset: Dataset, context: str, representation: str, *, alignment: str = "none") -> PerturbationMap:
     """Map of one context, representation and alignment, made once a process."""
-    key = ("map", *_identity(dataset), context, representation, alignment)
+    key = ("map", *identity_of(dataset), context, representation, alignment)
 
     def make() -> PerturbationMap:
         screen, moments = shared_screen(dataset, context), shared_moments(dataset, context, representation)
@@ -192,7 +152,7 @@ def shared_halves(
     dataset: Dataset, context: str, representation: str, *, alignment: str = "none"
 ) -> tuple[PerturbationMap, PerturbationMap] | None:
     """Make maps of two halves of the replicates, once a process; None where there are no replicates."""
-    key = ("halves", *_identity(dataset), context, representation, alignment)
+    key = ("halves", *identity_of(dataset), context, representation, alignment)
 
     def make() -> tuple[PerturbationMap, PerturbationMap] | None:
         screen, moments = shared_screen(dataset, context), shared_moments(dataset, context, representation)
@@ -205,7 +165,7 @@ def shared_activity(
     dataset: Dataset, context: str, representation: str, *, alignment: str = "none"
 ) -> tuple[Activity | None, str]:
     """Activity of every perturbation, judged once a process; None and the reason where it can't be."""
-    key = ("activity", *_identity(dataset), context, representation, alignment)
+    key = ("activity", *identity_of(dataset), context, representation, alignment)
 
     def make() -> tuple[Activity | None, str]:
         screen, moments = shared_screen(dataset, context), shared_moments(dataset, context, representation)
@@ -250,11 +210,11 @@ def shared_overlaps(
     return _shared.get(key, lambda: overlap_distribution(left, right, k=k, opposite=opposite))
 
 
-def _identity(dataset: Dataset) -> tuple[str, float]:
-    """Path and time of the card: a dataset that was replaced on disk is read again."""
+def identity_of(dataset: Dataset) -> tuple[str, float, Roles]:
+    """Path, time of the card and roles: a dataset that was replaced on disk, or is read otherwise, is read again."""
     card = dataset.path / CARD_FILE if dataset.path.is_dir() and (dataset.path / CARD_FILE).is_file() else dataset.path
     try:
-        return str(dataset.path.resolve()), card.stat().st_mtime
+        return str(dataset.path.resolve()), card.stat().st_mtime, dataset.card.roles
     except OSError as error:
         message = f"the dataset {dataset.name!r} is no longer there: {error.strerror}"
         raise InputError(message) from error

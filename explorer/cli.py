@@ -1,4 +1,4 @@
-"""The command line: what a file holds, a map of its rows, and one perturbation's neighbours."""
+"""The command line: what a file holds, a map of its rows, one perturbation's neighbours, and the verdict."""
 
 from __future__ import annotations
 
@@ -23,14 +23,19 @@ from explorer.align import METHODS, check_method
 from explorer.build import build
 from explorer.card import cautions_about
 from explorer.catalog import open_catalog
-from explorer.errors import InputError
+from explorer.errors import InputError, shown
 from explorer.expression import PrincipalComponentsSource
-from explorer.knowledge import knowledge_beside
+from explorer.judged import JudgeView
+from explorer.judgements import own_sources, shared_judgement
+from explorer.knowledge import knowledge_beside, read_source
 from explorer.load import Dataset, load_dataset, load_screen
 from explorer.moments import collect_moments, describe_excluded
+from explorer.partners import DEFAULT_K
 from explorer.relate import neighborhood
+from explorer.report import judgement_text
 from explorer.screen import Screen
 from explorer.side_activity import SideActivity
+from explorer.verdict import DEFAULT_BUDGET
 from explorer.wording import activity_sentence, position_sentences
 from explorer.write import check_target, write_map
 
@@ -49,7 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         options = parser.parse_args(arguments)
-        options.run(options)
+        if options.run is None:
+            parser.print_help()
+        else:
+            options.run(options)
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader (head, less) left early; what it wanted it has. Python must not flush at exit either.
@@ -69,7 +77,8 @@ class _OneLineParser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _OneLineParser(prog="explorer", description="Perturbation maps: simple and learned, side by side.")
     parser.add_argument("--version", action="version", version=f"explorer {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    parser.set_defaults(run=None)
+    commands = parser.add_subparsers(metavar="COMMAND")
 
     check = commands.add_parser(
         "check", help="say what a dataset, a catalog or a file holds, and whether it can be used"
@@ -80,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     neighbors = commands.add_parser("neighbors", help="list the nearest perturbations of one perturbation")
     _add_path(neighbors)
     neighbors.add_argument("query", metavar="QUERY", help="the perturbation")
-    neighbors.add_argument("--representation", required=True, metavar="R", help="name of the representation")
+    neighbors.add_argument("--representation", metavar="R", help="name of the representation")
     neighbors.add_argument("--context", metavar="C", help="name of the context (default: the card's)")
     neighbors.add_argument("--align", default="none", metavar="A", help=f"one of {', '.join(METHODS)} (default: none)")
     neighbors.add_argument("-k", type=int, default=10, metavar="N", help="number of neighbours (default: 10)")
@@ -89,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
 
     build = commands.add_parser("build", help="make a map of a screen's rows, of any number, and write it as h5ad")
     _add_path(build)
-    build.add_argument("--representation", required=True, metavar="R", help="name of the representation")
+    build.add_argument("--representation", metavar="R", help="name of the representation")
     build.add_argument("--out", required=True, type=Path, metavar="MAP.h5ad", help="file to write")
     build.add_argument("--context", metavar="C", help="name of the context (default: the card's)")
     build.add_argument("--align", default="none", metavar="A", help=f"one of {', '.join(METHODS)} (default: none)")
@@ -97,6 +106,32 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--no-activity", action="store_true", help="make the map alone, in less time and memory")
     build.add_argument("--scheduler", metavar="tcp://HOST:PORT", help="a dask scheduler whose workers read the rows")
     build.set_defaults(run=_build)
+
+    judge = commands.add_parser("judge", help="judge a learned representation against a simple one")
+    _add_path(judge)
+    judge.add_argument("--simple", metavar="S", help="name of the simple representation")
+    judge.add_argument("--learned", metavar="L", help="name of the learned representation")
+    judge.add_argument("--context", metavar="C", help="name of the context (default: the card's)")
+    judge.add_argument("--align", metavar="A", help=f"one of {', '.join(METHODS)} (default: the card's, else none)")
+    judge.add_argument(
+        "--relationships",
+        nargs="+",
+        action="extend",
+        type=Path,
+        metavar="FILE",
+        help="known pairs (a table; a column called complex, pathway, group … names their groups) or sets (GMT) to "
+        "judge by, instead of the dataset's own",
+    )
+    judge.add_argument(
+        "--source",
+        action="append",
+        metavar="NAME",
+        help="one of the dataset's own sources, of pairs or gene sets; may be repeated (default: all of its pairs)",
+    )
+    judge.add_argument("-k", type=int, default=DEFAULT_K, metavar="N", help="number of neighbours (default: 10)")
+    judge.add_argument("--budget", type=int, default=DEFAULT_BUDGET, metavar="N", help="pairs listed (default: 100)")
+    judge.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random (default: 0)")
+    judge.set_defaults(run=_judge)
     return parser
 
 
@@ -220,6 +255,7 @@ def _build(options: argparse.Namespace) -> None:
     checked_aggregate(options.aggregate)
     check_target(options.out, source=options.path)
     dataset = load_dataset(options.path, roles=_roles(options))
+    _require_representation(options, dataset)
     _say_notes(dataset.notes)
     screen = load_screen(dataset, options.context)
     source = screen.representation(options.representation)
@@ -293,6 +329,7 @@ def _say_notes(notes: Iterable[str]) -> None:
 def _neighbors(options: argparse.Namespace) -> None:
     check_method(options.align)
     dataset = load_dataset(options.path, roles=_roles(options))
+    _require_representation(options, dataset)
     screen = load_screen(dataset, options.context)
     made = build_map(screen, options.representation, alignment=options.align)
     found = neighborhood(made, options.query, k=options.k, opposite=options.opposite)
@@ -324,6 +361,72 @@ def _neighbors(options: argparse.Namespace) -> None:
         for rank, (name, similarity, sources) in enumerate(listed_neighbors, start=1)
     ]
     sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _require_representation(options: argparse.Namespace, dataset: Dataset) -> None:
+    if options.representation is None:
+        msg = f"name a representation with --representation: {_offered(dataset)}"
+        raise InputError(msg)
+
+
+def _offered(dataset: Dataset) -> str:
+    """List the representations of a dataset, each with its kind."""
+    return ", ".join(f"{shown(card.name)} ({card.kind})" for card in dataset.card.representations.values())
+
+
+def _judge(options: argparse.Namespace) -> None:
+    dataset = load_dataset(options.path, roles=_roles(options))
+    if options.simple is None or options.learned is None:
+        missing = [f"a {of} one with --{of}" for of in ("simple", "learned") if getattr(options, of) is None]
+        msg = f"choose two representations, {' and '.join(missing)}: {_offered(dataset)}"
+        raise InputError(msg)
+    context = dataset.context(options.context)
+    alignment = options.align or (dataset.card.defaults or {}).get("align", "none")
+    files = tuple(read_source(path) for path in options.relationships or ())
+    sources = tuple(options.source) if options.source else () if files else None
+    notes = list(dataset.notes)
+    if options.align is None:
+        notes.append(f"both maps have the alignment {alignment!r}, the default here; --align chooses another one")
+    with _steps_bar() as progress:
+        judgement = shared_judgement(
+            dataset,
+            context,
+            simple=options.simple,
+            learned=options.learned,
+            alignment=alignment,
+            sources=sources,
+            relationships=files,
+            k=options.k,
+            budget=options.budget,
+            seed=options.seed,
+            progress=progress,
+        )
+    _say_notes((*notes, *judgement.notes))
+    if options.json:
+        made_of = {"dataset": dataset.name, "context": context, "alignment": alignment, "k": options.k}
+        _print_json(judgement.to_json() | made_of)
+        return
+    used = (*(own_sources(dataset) if sources is None else sources), *(source.name for source in files))
+    view = JudgeView(
+        dataset.name, context, options.simple, options.learned, alignment, used, k=options.k, budget=options.budget
+    )
+    sys.stdout.write("".join(f"{_one_line(line)}\n" for line in judgement_text(judgement, view)))
+
+
+@contextmanager
+def _steps_bar() -> Iterator[Callable[[str, float], None]]:
+    """Show on a terminal what is being done, and how far the whole is."""
+    from tqdm import tqdm
+
+    form = "{percentage:3.0f} % {bar} {desc}"
+    with tqdm(total=1.0, bar_format=form, leave=False, disable=None, file=sys.stderr, dynamic_ncols=True) as bar:
+
+        def advance(what: str, share: float) -> None:
+            bar.set_description_str(_one_line(what), refresh=False)
+            bar.update(share - bar.n)
+            bar.refresh()
+
+        yield advance
 
 
 def _activity_of(screen: Screen, options: argparse.Namespace) -> tuple[dict[str, Any] | None, str, list[str]]:

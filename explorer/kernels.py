@@ -56,18 +56,16 @@ class PairKernels:
     cosines
         ``(unit, first, second, found, start, stop)``: inner products of pairs `start` to `stop` of rows of unit,
         float64, shape (n, n_features), to `found`.
-    count
-        ``(scores, windows, counts, start, stop)``: for lines `start` to `stop` of scores, float64, shape (n_lines,
-        n_columns), how many in columns beyond the line's own number lie below and within each of the two windows,
-        shape (2, 2), ends included, to `counts`, shape (n_lines, 4): below and within the first, then the second.
-    collect
-        ``(scores, windows, offsets, lower, upper, start, stop)``: the same scores within the first window to
-        `lower`, within the second to `upper`, from the line's `offsets` on, shape (n_lines, 2).
+    tails
+        ``(scores, windows, counts, lower, upper, start, stop)``: for lines `start` to `stop` of scores, float64, shape
+        (n_lines, n_columns), and the columns beyond each line's own number: how many scores lie below and within each
+        of two windows, shape (2, 2), ends included, to line `start` of `counts`, shape (n_lines, 4): below and within
+        the first, then the second. Those within the first go to `lower`, within the second to `upper`, shape
+        (n_lines × n_columns,), from start × n_columns on; what stands there beyond their number means nothing.
     """
 
     cosines: Callable[..., None]
-    count: Callable[..., None]
-    collect: Callable[..., None]
+    tails: Callable[..., None]
 
 
 _lock = threading.Lock()
@@ -236,7 +234,9 @@ def _compile_for_pairs() -> PairKernels:
 
     table, bounds = float64[:, ::1], (int64, int64)
 
-    @numba.njit(void(table, int64[::1], int64[::1], float64[::1], *bounds), nogil=True, fastmath={"reassoc", "contract"})
+    @numba.njit(
+        void(table, int64[::1], int64[::1], float64[::1], *bounds), nogil=True, fastmath={"reassoc", "contract"}
+    )
     def cosines(unit, first, second, found, start, stop):  # type: ignore[no-untyped-def]  # pragma: no cover
         for pair in range(start, stop):
             total = 0.0
@@ -244,33 +244,30 @@ def _compile_for_pairs() -> PairKernels:
                 total += unit[first[pair], feature] * unit[second[pair], feature]
             found[pair] = total
 
-    @numba.njit(void(table, table, int64[:, ::1], *bounds), nogil=True)
-    def count(scores, windows, counts, start, stop):  # type: ignore[no-untyped-def]  # pragma: no cover
-        first_low, first_high, second_low, second_high = windows[0, 0], windows[0, 1], windows[1, 0], windows[1, 1]
-        for line in range(start, stop):
-            below_first, to_first, below_second, to_second = 0, 0, 0, 0
-            # Counted without a branch, which is one instruction for several scores.
-            for column in range(line + 1, scores.shape[1]):
-                score = scores[line, column]
-                below_first += 1 if score < first_low else 0
-                to_first += 1 if score <= first_high else 0
-                below_second += 1 if score < second_low else 0
-                to_second += 1 if score <= second_high else 0
-            counts[line, 0], counts[line, 1] = below_first, to_first - below_first
-            counts[line, 2], counts[line, 3] = below_second, to_second - below_second
-
     @numba.njit(void(table, table, int64[:, ::1], float64[::1], float64[::1], *bounds), nogil=True)
-    def collect(scores, windows, offsets, lower, upper, start, stop):  # type: ignore[no-untyped-def]  # pragma: no cover
+    def tails(scores, windows, counts, lower, upper, start, stop):  # type: ignore[no-untyped-def]  # pragma: no cover
         first_low, first_high, second_low, second_high = windows[0, 0], windows[0, 1], windows[1, 0], windows[1, 1]
+        n_columns = scores.shape[1]
+        at_lower, at_upper = start * n_columns, start * n_columns
+        below_first, below_second = 0, 0
         for line in range(start, stop):
-            at_lower, at_upper = offsets[line, 0], offsets[line, 1]
-            for column in range(line + 1, scores.shape[1]):
-                score = scores[line, column]
-                if score <= first_high and score >= first_low:
-                    lower[at_lower] = score
-                    at_lower += 1
-                if score >= second_low and score <= second_high:
-                    upper[at_upper] = score
-                    at_upper += 1
+            scores_of_line = scores[line]
+            # Counted without a branch, which is one instruction for several scores; then read again from the cache.
+            for column in range(line + 1, n_columns):
+                score = scores_of_line[column]
+                below_first += 1 if score < first_low else 0
+                below_second += 1 if score < second_low else 0
+            for column in range(line + 1, n_columns):
+                score = scores_of_line[column]
+                # One branch, hardly ever taken, for both windows.
+                if ((score >= first_low) & (score <= first_high)) | ((score >= second_low) & (score <= second_high)):
+                    if first_low <= score <= first_high:
+                        lower[at_lower] = score
+                        at_lower += 1
+                    if second_low <= score <= second_high:
+                        upper[at_upper] = score
+                        at_upper += 1
+        counts[start, 0], counts[start, 1] = below_first, at_lower - start * n_columns
+        counts[start, 2], counts[start, 3] = below_second, at_upper - start * n_columns
 
-    return PairKernels(cosines, count, collect)
+    return PairKernels(cosines, tails)

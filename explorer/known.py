@@ -119,7 +119,9 @@ def known_pairs(source: Relationships | GeneSets, names: Sequence[str]) -> Known
     unknown = every - place.keys()
     n_annotated = len(np.unique(pairs))
     if n_annotated < FEWEST_ANNOTATED:
-        raise InputError(_too_few(source.name, n_annotated, every, unknown=unknown, names=names))
+        # Where groups were left out, that is why so few are related, and not how they are named.
+        why = "; ".join(notes)
+        raise InputError(_too_few(source.name, n_annotated, every, unknown=unknown, names=names, why=why))
     kind = GIVEN if given else COMMUNITIES
     if kind == COMMUNITIES:
         groups = _named_by_members(communities(first, second), first, second, names=names)
@@ -287,12 +289,12 @@ def _hint(unknown: Iterable[str], names: Sequence[str]) -> str:
 
 
 def _too_few(
-    source: str, n_annotated: int, every: Iterable[str], *, unknown: Iterable[str], names: Sequence[str]
+    source: str, n_annotated: int, every: Iterable[str], *, unknown: Iterable[str], names: Sequence[str], why: str
 ) -> str:
     missing = set(unknown)
     hint = _hint(missing, names) if missing else ""
     return (
         f"{shown(source)} relates {n_annotated} perturbations of the map, expected at least {FEWEST_ANNOTATED}: "
-        f"{len(missing):,} of its {len(set(every)):,} names are not in the map{hint}; check that both name "
-        "perturbations alike"
+        f"{len(missing):,} of its {len(set(every)):,} names are not in the map{hint}; "
+        f"{why or 'check that both name perturbations alike'}"
     )

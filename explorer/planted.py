@@ -38,15 +38,15 @@ _CHANGES: Mapping[NullKind, Mapping[str, Any]] = {
     "half inactive": {"inactive": 0.5},
     "overlapping groups": {"overlap": 0.5},
     "shared noise": {"shared_noise": 0.5},
-    "preferences": {"preferences": 0.3},
-    "shared noise and preferences": {"shared_noise": 0.5, "preferences": 0.3},
+    "preferences": {"preferences": 0.15},
+    "shared noise and preferences": {"shared_noise": 0.5, "preferences": 0.15},
 }
 
 # Screens that recall is calibrated on, and the factors on the noise that are tried.
 N_REFERENCE = 100
 _LEAST_FACTOR, _MOST_FACTOR = 0.05, 20.0
-# Independent streams of random numbers: who is alike, what each map draws, and the calibration's own screens.
-_TRUTH, _MAPS, _REFERENCE = range(3)
+# Independent streams of random numbers: who is alike, what each map prefers, noise, and the calibration's own screens.
+_TRUTH, _PREFERENCES, _NOISE, _REFERENCE = range(4)
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]
@@ -102,7 +102,7 @@ class PlantedDesign:
     smallest: int = 3
     largest: int = 8
     hidden_groups: int = 0
-    noise: float = 1.6
+    noise: float = 1.5
     stress: float = 0.0
     huge: int = 0
     huge_members: int = 40
@@ -180,7 +180,7 @@ class PlantedDesign:
         """Number of members of each group that are taken from groups before it."""
         reused = np.floor(self.overlap * self.sizes + 0.5).astype(np.int64)
         reused[0] = 0
-        return np.minimum(reused, np.r_[0, np.cumsum(self.sizes - reused)[:-1]])
+        return np.asarray(np.minimum(reused, np.r_[0, np.cumsum(self.sizes - reused)[:-1]]), dtype=np.int64)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -257,8 +257,8 @@ def simulate_maps(design: PlantedDesign, *, seed: int, draw: int = 0) -> Planted
             msg = f"{name} is {value}, expected 0 or more"
             raise InputError(msg)
     truth = _draw_truth(design, np.random.default_rng([seed, _TRUTH]))
-    signals_of = np.random.default_rng([seed, _MAPS])
-    noise_of = np.random.default_rng([seed, _MAPS, draw])
+    signals_of = np.random.default_rng([seed, _PREFERENCES])
+    noise_of = np.random.default_rng([seed, _NOISE, draw])
     shape = (design.perturbations, design.features)
     common = noise_of.standard_normal(shape)
     maps = {}
@@ -331,7 +331,7 @@ def _calibrated(design: PlantedDesign, advantage: float) -> float:
 
 @lru_cache(maxsize=4)
 def _reference(design: PlantedDesign) -> tuple[tuple[tuple[Rows, ...], npt.NDArray[np.float32], Any], ...]:
-    """Groups, signal and noise of the screens of the calibration: one map each, since a map's recall is its own."""
+    """Draw groups, signal and noise of the calibration's screens: one map each, since a map's recall is its own."""
     screens = []
     for number in range(N_REFERENCE):
         rng = np.random.default_rng([number, _REFERENCE])
@@ -352,9 +352,7 @@ def _reference_recall(screens: tuple[tuple[tuple[Rows, ...], Any, Any], ...], fa
         np.fill_diagonal(cosines, -2)
         last = np.partition(cosines, len(cosines) - DEFAULT_K, axis=1)[:, len(cosines) - DEFAULT_K]
         near = cosines >= last[:, None]
-        total += float(
-            np.mean([near[np.ix_(g, g)].sum() / (len(g) * min(DEFAULT_K, len(g) - 1)) for g in groups])
-        )
+        total += float(np.mean([near[np.ix_(g, g)].sum() / (len(g) * min(DEFAULT_K, len(g) - 1)) for g in groups]))
     return total / len(screens)
 
 

@@ -20,6 +20,8 @@ Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.intp]
 Tails = tuple[float, float]
+# Number of values below a window, and the values within it.
+_Found = tuple[int, list[Floats]]
 
 TAILS: Tails = (0.05, 0.95)
 # Cosines are computed in float64 and rounded to this many decimals. A sum depends on its order in the last bits, so
@@ -29,6 +31,7 @@ COSINE_DECIMALS = 9
 _ROUNDING = 10.0**-COSINE_DECIMALS
 # Scores of all pairs, some lines at a time: a block that two threads work on for a while.
 _BLOCK_BYTES = 32 * 2**20
+_SMALL_BLOCK_BYTES = 4 * 2**20
 # Values of gathered pairs at once; they stay in the processor's cache.
 _GATHERED_VALUES = 2**18
 # Up to so many pairs all are collected; beyond, n_pairs ** (2 / 3) are drawn to see where to look.
@@ -394,91 +397,99 @@ def _window(sample: Floats, share: float, *, width: float) -> tuple[float, float
 
 
 class _Collected:
-    """Values, and how many there are of each."""
+    """Values, rounded; where there are very many, different ones and how many there are of each."""
 
     def __init__(self) -> None:
-        self.values: list[Floats] = []
-        self.counts: list[npt.NDArray[np.int64]] = []
-        self.n_held = 0
+        self.fresh: list[Floats] = []
+        self.n_fresh = 0
+        self.values: Floats = np.zeros(0)
+        self.counts: npt.NDArray[np.int64] = np.zeros(0, dtype=np.int64)
 
     def add(self, values: Floats) -> None:
-        """Keep values, rounded."""
-        self.values.append(np.round(values, COSINE_DECIMALS))
-        self.counts.append(np.ones(len(values), dtype=np.int64))
-        self.n_held += len(values)
-        if self.n_held > _MOST_COLLECTED:
-            self.merge()
+        """Keep values."""
+        self.fresh.append(np.round(values, COSINE_DECIMALS))
+        self.n_fresh += len(values)
+        if self.n_fresh > _MOST_COLLECTED:
+            self._merge()
 
-    def merge(self) -> tuple[Floats, npt.NDArray[np.int64]]:
-        """Keep each value once, sorted."""
-        values, place = np.unique(np.concatenate([np.zeros(0), *self.values]), return_inverse=True)
-        weights = np.concatenate([np.zeros(0, dtype=np.int64), *self.counts])
-        counts = np.bincount(place, weights=weights, minlength=len(values)).astype(np.int64)
-        self.values, self.counts, self.n_held = [values], [counts], 0
-        return values, counts
+    def at(self, place: int) -> float | None:
+        """Take the value at a place of all in order, from 0; None where there are not so many."""
+        if not 0 <= place < self.n_fresh + int(self.counts.sum()):
+            return None
+        if not len(self.values):
+            return float(np.partition(np.concatenate(self.fresh), place)[place])
+        self._merge()
+        return float(self.values[np.searchsorted(np.cumsum(self.counts), place, side="right")])
+
+    def _merge(self) -> None:
+        every = np.concatenate([self.values, *self.fresh])
+        weights = np.concatenate([self.counts, np.ones(self.n_fresh, dtype=np.int64)])
+        self.values, place = np.unique(every, return_inverse=True)
+        self.counts = np.bincount(place, weights=weights, minlength=len(self.values)).astype(np.int64)
+        self.fresh, self.n_fresh = [], 0
 
 
 def _select(place: int, inside: _Collected, window: list[float]) -> float | None:
     """Take the value at a place, from 0, of those within a window; None where it can't be told."""
-    values, counts = inside.merge()
-    upto = np.cumsum(counts)
-    if place < 0 or not len(upto) or place >= upto[-1]:
-        return None
-    value = float(values[np.searchsorted(upto, place, side="right")])
+    value, (low, high) = inside.at(place), window
     # What was counted as below the window must be below after rounding, and what lies beyond above.
-    low, high = window
-    return value if low + _ROUNDING <= value <= high - _ROUNDING else None
+    return value if value is not None and low + _ROUNDING <= value <= high - _ROUNDING else None
 
 
 def _counted(unit: Floats, windows: Floats) -> tuple[list[int], tuple[_Collected, _Collected]]:
     """Count the cosines of all pairs below two windows, and collect those within each."""
     below, inside = [0, 0], (_Collected(), _Collected())
+    large = len(unit) ** 2 >= COMPILED_SCORES
+    n_values = max((_BLOCK_BYTES if large else _SMALL_BLOCK_BYTES) // 8, len(unit))
     with kernels.make_pool() as pool:
-        for scores in _upper_triangle(unit):
-            large = len(unit) ** 2 >= COMPILED_SCORES
-            counts, *parts = _scan_compiled(pool, scores, windows) if large else _scan(scores, windows)
-            for number in (0, 1):
-                below[number] += int(counts[number])
-                inside[number].add(parts[number])
+        # Hardly more is ever touched of the room than is found.
+        room = (np.empty(n_values), np.empty(n_values)) if large else None
+        for scores in _upper_triangle(unit, n_values):
+            found = _scan(scores, windows) if room is None else _scan_compiled(pool, scores, windows, room)
+            for number, (n_below, parts) in enumerate(found):
+                below[number] += n_below
+                for part in parts:
+                    inside[number].add(part)
     return below, inside
 
 
-def _upper_triangle(unit: Floats) -> Iterator[Floats]:
+def _upper_triangle(unit: Floats, n_values: int) -> Iterator[Floats]:
     """Cosines of some rows with themselves and all later rows, a block at a time.
 
     In line i of a block those beyond column i are of pairs not seen before. A block is overwritten by the next.
     """
-    n = len(unit)
-    values = np.empty(max(_BLOCK_BYTES // 8, n))
-    start = 0
+    n, start = len(unit), 0
+    values = np.empty(n_values)
     while start < n:
-        stop = min(n, start + max(1, len(values) // (n - start)))
+        stop = min(n, start + n_values // (n - start))
         scores = values[: (stop - start) * (n - start)].reshape(stop - start, n - start)
         np.matmul(unit[start:stop], unit[start:].T, out=scores)
         yield scores
         start = stop
 
 
-def _scan(scores: Floats, windows: Floats) -> tuple[Floats, Floats, Floats]:
-    """Count below the windows and collect within them, beyond the diagonal."""
-    # NaN compares as false.
-    scores[np.tril_indices(len(scores), m=scores.shape[1])] = np.nan
-    counts = np.array([np.count_nonzero(scores < low) for low in windows[:, 0]])
-    lower, upper = (scores[(scores >= low) & (scores <= high)] for low, high in windows.tolist())
-    return counts, lower, upper
+def _scan(scores: Floats, windows: Floats) -> list[_Found]:
+    """Count below each window and collect within it, beyond the diagonal."""
+    for line in range(len(scores)):
+        # NaN compares as false.
+        scores[line, : line + 1] = np.nan
+    return [
+        (int(np.count_nonzero(scores < low)), [scores[(scores >= low) & (scores <= high)]])
+        for low, high in windows.tolist()
+    ]
 
 
-def _scan_compiled(pool: Executor, scores: Floats, windows: Floats) -> tuple[Floats, Floats, Floats]:
-    """Do the same as `_scan`, in two readings of a block that is still in the cache."""
-    loops = kernels.compiled_for_pairs()
+def _scan_compiled(pool: Executor, scores: Floats, windows: Floats, room: tuple[Floats, Floats]) -> list[_Found]:
+    """Do the same as `_scan`, in one reading."""
     counts = np.zeros((len(scores), 4), dtype=np.int64)
-    kernels.run_in_parts(pool, loops.count, len(scores), scores, windows, counts)
-    within = np.ascontiguousarray(counts[:, 1::2])
-    totals = within.sum(axis=0)
-    offsets = np.cumsum(within, axis=0) - within
-    lower, upper = np.empty(totals[0]), np.empty(totals[1])
-    kernels.run_in_parts(pool, loops.collect, len(scores), scores, windows, offsets, lower, upper)
-    return counts[:, ::2].sum(axis=0), lower, upper
+    kernels.run_in_parts(pool, kernels.compiled_for_pairs().tails, len(scores), scores, windows, counts, *room)
+    starts = np.flatnonzero(counts.any(axis=1)).tolist()
+    found = []
+    for number, values in enumerate(room):
+        below, within = counts[:, 2 * number], counts[:, 2 * number + 1]
+        begins = [(start * scores.shape[1], int(within[start])) for start in starts]
+        found.append((int(below.sum()), [values[begin : begin + length] for begin, length in begins]))
+    return found
 
 
 def _check_same_map(perturbation_map: PerturbationMap, known: Sequence[KnownPairs]) -> None:
@@ -530,7 +541,7 @@ def _summary(
         macro=float((own_hits[has_pairs] / own[has_pairs]).mean()) if some else float("nan"),
         n_pairs=n_pairs,
         n_groups=int(has_pairs.sum()),
-        chance=thresholds.tails[0] + 1 - thresholds.tails[1],
+        chance=round(thresholds.tails[0] + 1 - thresholds.tails[1], COSINE_DECIMALS),
         source=source.name,
         n_silent=n_silent,
         n_degree_relaxed=n_degree_relaxed,
@@ -540,7 +551,7 @@ def _summary(
 
 
 def _within_groups(source: KnownPairs, chosen: Flags) -> Floats:
-    """Number of the chosen pairs with both members in each group, shape (n_groups,)."""
+    """Count the chosen pairs with both members in each group, shape (n_groups,)."""
     from scipy import sparse
 
     groups = tuple(source.groups.values())
@@ -568,11 +579,11 @@ def _codes(first: Rows, second: Rows, n: int) -> npt.NDArray[np.int64]:
     return np.asarray(np.minimum(first, second) * np.int64(n) + np.maximum(first, second), dtype=np.int64)
 
 
-def _drawn(
-    source: KnownPairs, effect: Rows, taken: npt.NDArray[np.int64], *, rng: np.random.Generator
-) -> ControlPairs:
+def _drawn(source: KnownPairs, effect: Rows, taken: npt.NDArray[np.int64], *, rng: np.random.Generator) -> ControlPairs:
     """Draw one pair for each known pair, giving up what it is matched on where nothing else is left."""
     annotated = source.annotated
+    if not len(annotated):
+        return ControlPairs(source.first, source.second, np.zeros(0, dtype=np.int8))
     edges = np.quantile(source.degree[annotated], np.arange(1, N_DEGREE_BINS) / N_DEGREE_BINS)
     degree = np.searchsorted(edges, source.degree, side="left")
     first, second = np.full(source.n_pairs, -1), np.full(source.n_pairs, -1)

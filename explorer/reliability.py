@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,6 +13,7 @@ from explorer.aggregate import PerturbationMap
 from explorer.errors import InputError
 from explorer.hits import PooledPairs, pool_pairs
 from explorer.known import KnownPairs, pool_units
+from explorer.pairs import step_blocks
 from explorer.significance import effective_units
 
 Floats = npt.NDArray[np.float64]
@@ -33,7 +34,6 @@ N_BINS = 10
 STEP = 1e-3
 _CENTRE = round(1 / STEP)
 _N_STEPS = 2 * _CENTRE + 1
-_BLOCK_VALUES = 2**22
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -248,32 +248,13 @@ def _count_steps(
     first, second = place[pooled.first], place[pooled.second]
     counts = np.zeros(_N_STEPS + 1, dtype=np.int64)
     step = np.empty(len(first), dtype=np.intp)
-    for start, stop, steps in _step_blocks(perturbation_map, rows):
+    unit = perturbation_map.profiles[rows].astype(np.float64) / perturbation_map.norms[rows][:, None]
+    for start, stop, steps in step_blocks(unit, resolution=_CENTRE):
         counts += np.bincount(steps.ravel(), minlength=_N_STEPS + 1)
         left, right = np.searchsorted(first, [start, stop])
         # Read from the same block, or rounding could put a pair into two steps.
         step[left:right] = steps[first[left:right] - start, second[left:right] - start - 1]
     return counts[:_N_STEPS], step
-
-
-def _step_blocks(
-    perturbation_map: PerturbationMap, rows: npt.NDArray[np.intp]
-) -> Iterator[tuple[int, int, npt.NDArray[np.intp]]]:
-    """Yield bounds of some rows, and the steps of their cosines to all rows after the first; past the last if below."""
-    unit = perturbation_map.profiles[rows].astype(np.float64) / perturbation_map.norms[rows][:, None]
-    start, last = 0, len(rows) - 1
-    while start < last:
-        rest = last - start
-        stop = min(last, start + max(1, _BLOCK_VALUES // rest))
-        scores = unit[start:stop] @ unit[start + 1 :].T
-        np.multiply(scores, _CENTRE, out=scores)
-        np.rint(scores, out=scores)
-        steps = scores.astype(np.intp)
-        steps += _CENTRE
-        # Rounding may leave equal profiles a hair beyond 1, never by half a step.
-        steps[np.arange(rest)[None, :] < np.arange(stop - start)[:, None]] = _N_STEPS
-        yield start, stop, steps
-        start = stop
 
 
 def _judged(

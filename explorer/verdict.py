@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,8 @@ from explorer.significance import SignFlip, benjamini_hochberg, effective_units,
 Floats = npt.NDArray[np.float64]
 Verdict = Literal["worth it", "not shown", "worse", "underpowered", "locked"]
 Progress = Callable[[str, float], None]
+P = ParamSpec("P")
+T = TypeVar("T")
 
 FEWEST_PERTURBATIONS = 50
 FEWEST_UNITS = 20
@@ -32,6 +34,18 @@ MOST_BUDGET = 10_000
 LARGEST_NAMED = 3
 # What of a recipe must agree for a difference to be the representation's.
 _SAME = {"context": "context", "filter": "rows", "alignment": "alignment", "aggregate": "aggregate", "seed": "seed"}
+
+
+class Caller(Protocol):
+    """Calls the functions that take long; one that remembers what they returned makes the next verdict quick."""
+
+    def __call__(self, function: Callable[P, T], /, *args: P.args, **options: P.kwargs) -> T:
+        """Return what the function returns."""
+
+
+def call_directly(function: Callable[P, T], /, *args: P.args, **options: P.kwargs) -> T:
+    """Call a function and remember nothing."""
+    return function(*args, **options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +234,7 @@ def judge(
     budget: int = DEFAULT_BUDGET,
     seed: int = 0,
     progress: Progress | None = None,
+    call: Caller = call_directly,
 ) -> Judgement:
     """Judge whether a learned map finds more of what is known than a simple one.
 
@@ -248,6 +263,8 @@ def judge(
         Of everything random.
     progress
         Called with what is done next and the share that is done.
+    call
+        Who calls the functions that take long.
 
     Raises
     ------
@@ -259,9 +276,11 @@ def judge(
     say("checking the recipes", 0.0)
     fingerprints = {"simple": simple.fingerprint, "learned": learned.fingerprint}
     locked = lock_reason(simple, learned)
-    simple, learned, notes = _on_common(simple, learned)
+    simple, learned, notes = on_common(simple, learned)
     check_k(k, simple.n_perturbations)
-    known, source_notes = _look_up(sources, simple.names)
+    check_budget(budget)
+    check_seed(seed)
+    known, source_notes = look_up(sources, simple.names, call=call)
     notes += source_notes
     units = pool_units(known)
     names = (simple.recipe.representation, learned.recipe.representation)
@@ -276,10 +295,10 @@ def judge(
     steps = {("map", "simple"): simple, ("map", "learned"): learned, **others}
     for number, (key, made) in enumerate(steps.items()):
         say(f"neighbours in {made.recipe.representation if key[0] == 'map' else key[1]}", 0.6 * number / len(steps))
-        whole, missing = _with_all(made, simple.names)
+        whole, missing = with_all(made, simple.names)
         if missing:
             notes.append(f"{key[1]} has no profile of {missing:,} perturbations: they count as found nowhere")
-        recalls[key] = partner_recall(neighborhoods(whole, k=k), groups)
+        recalls[key] = partner_recall(call(neighborhoods, whole, k=k), groups)
     n = units.n_units
     pooled_recalls = {key: values[:n] for key, values in recalls.items()}
     say("flipping signs", 0.6)
@@ -299,9 +318,9 @@ def judge(
         for key, test in zip(others, tests[1:], strict=True)
     }
     say("recall of every source", 0.7)
-    by_source = _by_source(simple, learned, known, recalls=recalls, first=n, seed=seed)
+    by_source = _by_source(simple, learned, known, recalls=recalls, first=n, seed=seed, call=call)
     say("the lists at the budget", 0.9)
-    hits = compare_hits(simple, learned, pool_pairs(known, units), budget=budget, seed=seed)
+    hits = compare_hits(simple, learned, pool_pairs(known, units), budget=budget, seed=seed, call=call)
     of_kind = {kind: tuple(c for key, c in compared.items() if key[0] == kind) for kind in ("placebo", "rival", "seed")}
     word, reason = decide(primary, of_kind["placebo"], hits)
     say("done", 1.0)
@@ -388,7 +407,13 @@ def lock_reason(simple: PerturbationMap, learned: PerturbationMap) -> str:
 
 
 def compare_hits(
-    simple: PerturbationMap, learned: PerturbationMap, pooled: PooledPairs, *, budget: int, seed: int = 0
+    simple: PerturbationMap,
+    learned: PerturbationMap,
+    pooled: PooledPairs,
+    *,
+    budget: int,
+    seed: int = 0,
+    call: Caller = call_directly,
 ) -> KnownHits:
     """Compare the known pairs among the `budget` most similar pairs of two maps of the same perturbations.
 
@@ -398,7 +423,7 @@ def compare_hits(
         When the budget is below 1, or above the number of pairs or 10,000.
     """
     check_budget(budget)
-    lists = [top_pairs(side, budget) for side in (simple, learned)]
+    lists = [call(top_pairs, side, budget) for side in (simple, learned)]
     return hits_at(simple, learned, pooled, lists=(lists[0], lists[1]), budget=budget, seed=seed)
 
 
@@ -449,6 +474,20 @@ def check_budget(budget: object) -> int:
     raise InputError(message)
 
 
+def check_seed(seed: object) -> int:
+    """Check the seed of random choices.
+
+    Raises
+    ------
+    InputError
+        When it is not a whole number of 0 or more.
+    """
+    if isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0:
+        return seed
+    message = f"a seed of {seed!r} can't be used: choose a whole number of 0 or more"
+    raise InputError(message)
+
+
 def units_needed(test: SignFlip, difference: float) -> int:
     """Count the further units, like those there are, with which a true difference would be found 4 times in 5.
 
@@ -471,7 +510,7 @@ def units_needed(test: SignFlip, difference: float) -> int:
     return max(0, int(np.ceil(wanted)) - test.n_units)
 
 
-def _on_common(simple: PerturbationMap, learned: PerturbationMap) -> tuple[PerturbationMap, PerturbationMap, list[str]]:
+def on_common(simple: PerturbationMap, learned: PerturbationMap) -> tuple[PerturbationMap, PerturbationMap, list[str]]:
     """Restrict to the perturbations of both; refuse where they are few, and say how many were lost."""
     shared = set(simple.names) & set(learned.names)
     if len(shared) < FEWEST_PERTURBATIONS:
@@ -490,14 +529,14 @@ def _on_common(simple: PerturbationMap, learned: PerturbationMap) -> tuple[Pertu
     return simple.restricted_to(shared), learned.restricted_to(shared), notes
 
 
-def _look_up(
-    sources: Sequence[Relationships | GeneSets], names: Sequence[str]
+def look_up(
+    sources: Sequence[Relationships | GeneSets], names: Sequence[str], *, call: Caller
 ) -> tuple[tuple[KnownPairs, ...], list[str]]:
     """Look all sources up; those that relate too few are left out and said, unless none remains."""
     found, problems = [], []
     for source in sources:
         try:
-            found.append(known_pairs(source, names))
+            found.append(call(known_pairs, source, names))
         except InputError as error:
             problems.append(str(error))
     if not found:
@@ -506,7 +545,7 @@ def _look_up(
     return tuple(found), [*(f"left out: {text}" for text in problems), *(n for source in found for n in source.notes)]
 
 
-def _with_all(perturbation_map: PerturbationMap, names: tuple[str, ...]) -> tuple[PerturbationMap, int]:
+def with_all(perturbation_map: PerturbationMap, names: tuple[str, ...]) -> tuple[PerturbationMap, int]:
     """Bring a map to given perturbations; those it lacks have a profile of zeros, and are counted."""
     if perturbation_map.names == names:
         return perturbation_map, 0
@@ -535,14 +574,15 @@ def _by_source(
     recalls: Mapping[tuple[str, str], Floats],
     first: int,
     seed: int,
+    call: Caller,
 ) -> tuple[SourceComparison, ...]:
     sides = []
     for side in (simple, learned):
-        thresholds = null_thresholds(side)
+        thresholds = call(null_thresholds, side)
         sides.append(
             (
-                relationship_recall(side, known, thresholds=thresholds),
-                matched_control(side, known, thresholds=thresholds, seed=seed),
+                call(relationship_recall, side, known, thresholds=thresholds),
+                call(matched_control, side, known, thresholds=thresholds, seed=seed),
             )
         )
     ends = first + np.cumsum([len(source.groups) for source in known])

@@ -17,9 +17,9 @@ TREES = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in FILE
 
 # A module imports from lines above its own, never from its own line or below.
 LAYERS = (
-    ("errors", "text", "significance", "store", "rowsums", "kernels", "numbering", "threads"),
-    ("sources", "relationships", "charts", "panels", "medians", "replicates"),
-    ("screen", "stored", "tables", "pseudo", "retrieval"),
+    ("errors", "text", "significance", "store", "rowsums", "kernels", "numbering", "threads", "pairs", "digits"),
+    ("sources", "relationships", "charts", "panels", "medians", "replicates", "keeping"),
+    ("screen", "stored", "tables", "pseudo", "retrieval", "judge_charts"),
     ("labels", "position"),
     ("embed", "moments", "card", "roles", "matching"),
     ("align", "expression"),
@@ -34,11 +34,12 @@ LAYERS = (
     ("load",),
     ("knowledge", "pictures", "build", "write"),
     ("catalog",),
+    ("judgements",),
     ("view", "work"),
     ("side_activity", "judged"),
-    ("side_by_side",),
+    ("side_by_side", "judge_details"),
     ("wording", "wording_judge"),
-    ("map_card",),
+    ("map_card", "report", "judge_exports", "wording_checks"),
     ("cli",),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
@@ -50,6 +51,8 @@ ALLOWED = {
     "rowsums": set(),
     "kernels": set(),
     "charts": {"errors", "text"},
+    "digits": set(),
+    "judge_charts": {"charts", "digits", "errors", "text"},
     "panels": {"errors", "text"},
 }
 HEAVY = ("scanpy", "umap", "sklearn", "anndata", "torch", "scipy.stats", "matplotlib", "pandas", "numba")

@@ -21,6 +21,7 @@ RNG = np.random.default_rng(0)
 PROFILES = {"profiles": RNG.normal(size=(30, 5)), "names": np.array([f"P{number}" for number in range(30)])}
 NEIGHBORS = {"rows": np.tile(np.arange(10), (20, 1)), "similarities": RNG.normal(size=(20, 10))}
 CONSISTENCY = {"consistency": RNG.normal(size=40), "p": RNG.integers(1, 12, size=40) / 11, "n_null": np.array(10)}
+RECALL = {"recall": RNG.uniform(size=5), "pairs": RNG.integers(50, 90, size=5)}
 DISTANCES = {"distance": RNG.normal(size=20)}
 
 
@@ -83,6 +84,8 @@ CASES = {
         {**DISTANCES, "v_statistic": DISTANCES["distance"] + 0.3},
         {**DISTANCES, "v_statistic": DISTANCES["distance"] - 0.3},
     ),
+    "recall": (jobs.same_recall, RECALL, RECALL, {**RECALL, "recall": RECALL["recall"] + 1e-9}),
+    "number of pairs": (jobs.same_recall, RECALL, RECALL, {**RECALL, "pairs": RECALL["pairs"] + 1}),
     "p": (jobs.same_p, {"p": np.full(9, 0.3)}, {"p": np.full(9, 0.4)}, {"p": np.full(9, 0.7)}),
 }
 
@@ -122,7 +125,11 @@ def test_growth_is_the_slope_of_the_logarithms():
 
 
 def test_goals_are_judged_by_the_figures():
-    sides = {"ours": {"seconds": 0.1, "extra_bytes": 5e7}, "EFAAR": {"seconds": 3.0}, "read": {"seconds": 0.05}}
+    sides = {
+        "ours": {"seconds": 0.1, "extra_bytes": 5e7},
+        "EFAAR": {"seconds": 3.0, "extra_bytes": 1e9},
+        "read": {"seconds": 0.05},
+    }
     cases = [
         (jobs.Goal("faster than", 20, "EFAAR"), 30, True),
         (jobs.Goal("faster than", 40, "EFAAR"), 30, False),
@@ -130,6 +137,8 @@ def test_goals_are_judged_by_the_figures():
         (jobs.Goal("within", 1.5, "read"), 2, False),
         (jobs.Goal("seconds", 0.2), 0.1, True),
         (jobs.Goal("extra MB", 40), 50, False),
+        (jobs.Goal("less memory than", 15, "EFAAR"), 20, True),
+        (jobs.Goal("less memory than", 25, "EFAAR", at=7), 20, False),
     ]
     for goal, figure, expected in cases:
         found = run.judge_goal(goal, sides)

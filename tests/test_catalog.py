@@ -21,12 +21,13 @@ from explorer.catalog import (
     shared_screen,
 )
 from explorer.errors import InputError
+from explorer.keeping import Shared
 from explorer.load import load_dataset, load_screen
 
 
 @pytest.fixture(autouse=True)
 def _nothing_shared_yet(monkeypatch):
-    monkeypatch.setattr(catalog, "_shared", catalog._Shared())
+    monkeypatch.setattr(catalog, "_shared", Shared())
 
 
 @pytest.fixture
@@ -198,9 +199,8 @@ def test_a_dataset_that_is_gone(root):
         shared_screen(dataset, "cells")
 
 
-def test_the_oldest_leave_when_there_are_many(monkeypatch):
-    monkeypatch.setattr(catalog, "MOST_KEPT", 3)
-    shared, made = catalog._Shared(), []
+def test_the_oldest_leave_when_there_are_many():
+    shared, made = Shared(3), []
 
     def value(number):
         return shared.get(number, lambda: made.append(number) or number)
@@ -243,7 +243,7 @@ def test_a_shipped_layout_goes_first(root):
     assert shared_layout(dataset, made).method == "PCA"
     write_table(root / "two" / "layouts.parquet", layouts_of(made))
     write_card(root / "two", {"layouts": "layouts.parquet"})
-    catalog._shared = catalog._Shared()
+    catalog._shared = Shared()
     assert shared_layout(load_dataset(root / "two"), made).method == "UMAP"
 
 

@@ -486,7 +486,10 @@ CASES = {
         "argument -k: invalid int value: 'ten' .see explorer neighbors",
     ),
     "k is a fraction": (dataset({}, *NEIGHBORS, "-k", "2.5"), "argument -k: invalid int value: '2.5'"),
-    "no representation": (dataset({}, "TP53"), "the following arguments are required: --representation"),
+    "no representation": (
+        dataset({}, "TP53"),
+        "name a representation with --representation: 'raw' \\(simple\\), 'latent' \\(learned\\)",
+    ),
     "no query": (dataset({}, "--representation", "raw"), "the following arguments are required: QUERY"),
     "unknown option": (dataset({}, *NEIGHBORS, "--repr\x1b"), "unrecognized arguments: --repr"),
     **{
@@ -526,7 +529,7 @@ def test_check_says_what_is_wrong(run, tmp_path, changes, message, as_json):
     assert_one_line(*run("check", tmp_path / "catalog", *as_json), message)
 
 
-@pytest.mark.parametrize("arguments", [(), ("chek",), ("check",), ("neighbors",), ("--frobnicate",)])
+@pytest.mark.parametrize("arguments", [("chek",), ("check",), ("neighbors",), ("--frobnicate",)])
 def test_usage(run, arguments):
     assert_one_line(*run(*arguments), r"\(see explorer.* --help\)")
 

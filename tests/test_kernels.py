@@ -94,3 +94,34 @@ def test_numba_is_imported_by_the_first_compilation_only():
         "assert kernels.compiled_already() is kernels.compiled(); assert 'numba' in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=True, timeout=100)
+
+
+def test_cosines_of_pairs_are_those_of_numpy():
+    rng = np.random.default_rng(5)
+    unit, first, second = rng.normal(size=(40, 33)), rng.integers(40, size=301), rng.integers(40, size=301)
+    found = np.full(301, np.nan)
+    with kernels.make_pool() as pool:
+        kernels.run_in_parts(pool, kernels.compiled_for_pairs().cosines, 301, unit, first, second, found)
+    np.testing.assert_allclose(found, (unit[first] * unit[second]).sum(axis=1), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 5), (7, 40), (60, 200)])
+def test_tails_are_counted_and_collected_beyond_the_diagonal(shape):
+    scores = np.round(np.random.default_rng(6).normal(size=shape), 1)
+    windows = np.array([[-1.0, -0.8], [-np.inf, 0.2]])
+    counts = np.zeros((shape[0], 4), dtype=np.int64)
+    room = np.full(scores.size, np.nan), np.full(scores.size, np.nan)
+    tails = kernels.compiled_for_pairs().tails
+    with kernels.make_pool() as pool:
+        kernels.run_in_parts(pool, tails, shape[0], scores, windows, counts, *room)
+    values = scores[np.triu_indices(shape[0], k=1, m=shape[1])]
+    starts = np.flatnonzero(counts.any(axis=1)) if len(values) else []
+    for number, (low, high) in enumerate(windows):
+        assert counts[:, 2 * number].sum() == (values < low).sum()
+        found = [room[number][start * shape[1] : start * shape[1] + counts[start, 2 * number + 1]] for start in starts]
+        expected = np.sort(values[(values >= low) & (values <= high)])
+        np.testing.assert_array_equal(np.sort(np.concatenate([np.zeros(0), *found])), expected)
+
+
+def test_loops_over_pairs_are_compiled_apart_and_once():
+    assert kernels.compiled_for_pairs() is kernels.compiled_for_pairs()

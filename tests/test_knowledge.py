@@ -7,8 +7,9 @@ import pytest
 from files import PAYLOADS, toml_of, write_dataset, write_table
 
 from explorer.errors import InputError
-from explorer.knowledge import knowledge_beside, load_knowledge, read_gene_sets, read_relationships
+from explorer.knowledge import knowledge_beside, load_knowledge, read_gene_sets, read_relationships, read_source
 from explorer.load import load_dataset
+from explorer.relationships import GeneSets, Relationships
 
 CARD = {
     "kind": "relationships",
@@ -95,7 +96,7 @@ def test_pairs_need_two_columns_of_names(tmp_path):
     ("content", "message"),
     [
         (b"good\tx\tA\nno members\tx\n", "'sets.gmt', line 2: expected name, identifier and members between tabs"),
-        (b"\n", "'sets.gmt', line 1: expected name"),
+        (b"\n\nno members\n", "'sets.gmt', line 3: expected name"),
         (b"\xff\xfe\x00", "can't read the gene sets 'sets.gmt': .*utf-8"),
     ],
 )
@@ -114,3 +115,75 @@ def test_truncated_gene_sets(tmp_path, n_bytes):
         return
     with pytest.raises(InputError, match=r"can't read the gene sets 'sets.gmt.gz': "):
         read_gene_sets(tmp_path / "sets.gmt.gz")
+
+
+@pytest.mark.parametrize("column", ["complex", "Pathway", "group", "module", "gene_set", " cluster "])
+@pytest.mark.parametrize("place", [0, 2])
+def test_a_column_of_groups(tmp_path, column, place):
+    columns = {"a": ["A", "B", "D", "E"], "b": ["B", "C", "E", "E"]}
+    named = list(columns.items())
+    named.insert(place, (column, ["one", "one", "two", None]))
+    pairs = read_relationships(write_table(tmp_path / "pairs.tsv", pl.DataFrame(dict(named))))
+    assert pairs.groups == {"one": {"A", "B", "C"}, "two": {"D", "E"}}
+    assert pairs.n_pairs == 3
+
+
+def test_other_columns_are_no_groups(tmp_path):
+    table = pl.DataFrame({"a": ["A"], "b": ["B"], "evidence": ["two-hybrid"], "score": [0.5]})
+    assert read_relationships(write_table(tmp_path / "pairs.csv", table)).groups == {}
+    two = pl.DataFrame({"complex": ["A"], "module": ["B"]})
+    assert read_relationships(write_table(tmp_path / "two.csv", two)).of("A") == {"B"}
+
+
+def test_a_file_without_a_header_loses_no_pair(tmp_path):
+    (tmp_path / "pairs.csv").write_text("A,B\nB,C\nC,A\n")
+    assert read_relationships(tmp_path / "pairs.csv").n_pairs == 3
+    (tmp_path / "named.csv").write_text("a,b\nB,C\nC,A\n")
+    assert read_relationships(tmp_path / "named.csv").n_pairs == 2
+
+
+def test_commas_in_a_file_called_txt(tmp_path):
+    (tmp_path / "CORUM.txt").write_text("entity1,entity2,complex\nA,B,one\nB,A,one\n")
+    pairs = read_source(tmp_path / "CORUM.txt")
+    assert (pairs.n_pairs, pairs.groups) == (1, {"one": {"A", "B"}})
+
+
+@pytest.mark.parametrize("name", ["sets.tsv", "sets.txt", "sets.tsv.gz"])
+def test_a_table_of_names_and_members(tmp_path, name):
+    text = "9-1-1 complex\tRAD9A RAD1 HUS1\nalone\tTP53\n14-3-3\tYWHAG, CXCR2\n"
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+    found = read_source(path)
+    assert isinstance(found, GeneSets)
+    assert found.sets == {"9-1-1 complex": ("RAD9A", "RAD1", "HUS1"), "alone": ("TP53",), "14-3-3": ("YWHAG", "CXCR2")}
+    path.write_bytes(
+        gzip.compress(b"x\tGENES\n" + text.encode()) if name.endswith(".gz") else b"x\tGENES\n" + text.encode()
+    )
+    assert read_source(path).sets == found.sets
+
+
+def test_pairs_of_names_with_blanks_are_pairs(tmp_path):
+    text = "one\tother\nacetic acid\tfolic acid\nacetic acid\tvalproic acid\n"
+    (tmp_path / "compounds.tsv").write_text(text)
+    found = read_source(tmp_path / "compounds.tsv")
+    assert isinstance(found, Relationships)
+    assert found.of("acetic acid") == {"folic acid", "valproic acid"}
+
+
+def test_a_set_in_several_lines_has_all_members(tmp_path):
+    (tmp_path / "sets.gmt").write_text("one\t\tA\tB\n\none\t\tC\n")
+    assert read_source(tmp_path / "sets.gmt").sets == {"one": ("A", "B", "C")}
+
+
+@pytest.mark.parametrize(
+    ("name", "n_pairs"),
+    [("CORUM.txt", 37_649), ("HuMAP.txt", 58_538), ("Reactome.txt", 18_565), ("StringDB.txt", 58_059)],
+)
+def test_published_relationships(field, name, n_pairs):
+    assert read_source(field / "relationships" / name).n_pairs == n_pairs
+
+
+def test_published_complexes(field):
+    sets = read_source(field / "relationships" / "CORUM_clusters.tsv").sets
+    assert sets["(E.F.G) complex"] == ("SNRPE", "SNRPF", "SNRPG")
+    assert len(sets) == 2_696

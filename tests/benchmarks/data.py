@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 CONTROL = "control"
+# Files of pairs, by number.
+SOURCE = "known-{}"
 _BLOCK_ROWS = 100_000
 
 
@@ -102,6 +104,26 @@ def write_profiles(folder: Path, size: Mapping[str, int]) -> None:
 def read_profiles(folder: Path, n: int) -> npt.NDArray[np.float32]:
     """Read the first profiles into memory."""
     return np.array(np.load(folder / "profiles.npy", mmap_mode="r")[:n])
+
+
+def write_known(folder: Path, size: Mapping[str, int]) -> None:
+    """Write profiles in clusters of 40, and sources of pairs, some of them within a cluster.
+
+    As in published files, some pairs are listed both ways, and some are of a perturbation and itself.
+    """
+    rng = np.random.default_rng(3)
+    n, n_features = size["rows"], size["features"]
+    centres = rng.normal(size=(-(-n // 40), n_features)).astype(np.float32)
+    profiles = rng.standard_normal((n, n_features), dtype=np.float32)
+    profiles += 0.5 * centres[np.arange(n) // 40]
+    np.save(folder / "profiles.npy", profiles)
+    for source in range(size["sources"]):
+        first = rng.integers(n, size=size["pairs"])
+        second = (first + rng.integers(0, 120, size=len(first))) % n
+        both_ways = len(first) // 4
+        columns = (np.r_[first, second[:both_ways]], np.r_[second, first[:both_ways]])
+        lines = (f"P{one:06d},P{other:06d}\n" for one, other in zip(*(part.tolist() for part in columns), strict=True))
+        (folder / f"{SOURCE.format(source)}.txt").write_text("entity1,entity2\n" + "".join(lines), encoding="ascii")
 
 
 def write_replicates(folder: Path, size: Mapping[str, int]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from data import CONTROL, read_groups, read_profiles, read_replicates, read_rows
+from data import CONTROL, SOURCE, read_groups, read_profiles, read_replicates, read_rows
 from worker import Action, Prepared, run_child
 
 PROJECT = Path(__file__).parents[2]
@@ -174,6 +174,33 @@ def energy_permuted(folder: Path, size: Size) -> Prepared:
     )
 
 
+def known_recall(folder: Path, size: Size) -> Prepared:
+    """Read pairs from files and measure how many lie in the tails of all cosines."""
+    import polars as pl
+
+    from explorer.known import KnownPairs
+    from explorer.recall import relationship_recall
+
+    made = _map(read_profiles(folder, size["rows"]))
+    # As the packages that are compared with have it: pairs alone, no communities.
+    rows = {name: row for row, name in enumerate(made.names)}
+
+    def look_up(source: str) -> KnownPairs:
+        table = pl.read_csv(folder / f"{source}.txt")
+        one, other = (
+            table[column].replace_strict(rows, default=-1, return_dtype=pl.Int64).to_numpy() for column in table.columns
+        )
+        low, high = np.minimum(one, other), np.maximum(one, other)
+        kept = (low >= 0) & (low < high)
+        pair = np.unique(low[kept] * len(rows) + high[kept])
+        return KnownPairs(source, made.names, pair // len(rows), pair % len(rows), {}, "given", 0)
+
+    def run() -> Any:
+        return relationship_recall(made, [look_up(SOURCE.format(source)) for source in range(size["sources"])])
+
+    return run, lambda found: {"recall": [source.both for source in found], "pairs": [s.n_pairs for s in found]}
+
+
 FIRST_ANSWER = """
 import explorer
 from explorer.catalog import open_catalog, shared_knowledge, shared_map
@@ -224,6 +251,7 @@ ACTIONS: dict[str, Action] = {
     "replicate_map": replicate_map,
     "energy": energy,
     "energy_permuted": energy_permuted,
+    "known_recall": known_recall,
     "start": start,
     "build": build,
 }

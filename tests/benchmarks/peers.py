@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from data import CONTROL, read_groups, read_profiles, read_replicates, read_rows
+from data import CONTROL, SOURCE, read_groups, read_profiles, read_replicates, read_rows
 from worker import Action, Prepared, run_child
 
 Size = Mapping[str, int]
@@ -260,6 +260,33 @@ def _p_of_u(group: Any, controls: Any) -> float:
     return (1 + reached) / (1 + _PERMUTATIONS)
 
 
+def known_recall_efaar(folder: Path, size: Size) -> Prepared:
+    """EFAAR: read pairs from files and measure how many lie in the tails of all cosines."""
+    import pandas as pd
+    from efaar_benchmarking.benchmarking import get_benchmark_relationships, known_relationship_benchmark
+    from sklearn.utils import Bunch
+
+    profiles = read_profiles(folder, size["rows"])
+    names = [f"P{row:06d}" for row in range(len(profiles))]
+    sources = [SOURCE.format(source) for source in range(size["sources"])]
+    made = Bunch(features=pd.DataFrame(profiles), metadata=pd.DataFrame({"perturbation": names}))
+
+    def run() -> Any:
+        return known_relationship_benchmark(
+            made,
+            "perturbation",
+            benchmark_sources=sources,
+            recall_thr_pairs=[(0.05, 0.95)],
+            benchmark_data_dir=str(folder),
+        )
+
+    def answers(found: Any) -> dict[str, Any]:
+        pairs = [len(get_benchmark_relationships(str(folder), source)) for source in sources]
+        return {"recall": found["recall_0.05_0.95"].to_numpy(), "pairs": pairs}
+
+    return run, answers
+
+
 def start_scanpy(folder: Path, size: Size) -> Prepared:
     """Start Python and import scanpy and umap."""
     return lambda: run_child("import scanpy, umap"), lambda _: {}
@@ -279,5 +306,6 @@ ACTIONS: dict[str, Action] = {
     "replicate_map_copairs": replicate_map_copairs,
     "energy_pertpy": energy_pertpy,
     "energy_permuted_pertpy": energy_permuted_pertpy,
+    "known_recall_efaar": known_recall_efaar,
     "start_scanpy": start_scanpy,
 }

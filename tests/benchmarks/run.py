@@ -242,13 +242,16 @@ def judge_goal(goal: Goal, sides: dict[str, dict[str, Any]]) -> float | None:
         return None if own["extra_bytes"] is None else float(own["extra_bytes"]) / 1e6
     if goal.side not in sides:
         return None
+    if goal.kind == "less memory than":
+        most, least = sides[goal.side]["extra_bytes"], own["extra_bytes"]
+        return None if most is None or not least else float(most) / float(least)
     ratio = float(sides[goal.side]["seconds"]) / float(own["seconds"])
     return ratio if goal.kind == "faster than" else 1 / ratio
 
 
 def reached(goal: Goal, figure: float) -> bool:
     """Whether a figure reaches its goal."""
-    return figure >= goal.value if goal.kind == "faster than" else figure <= goal.value
+    return figure >= goal.value if goal.kind in ("faster than", "less memory than") else figure <= goal.value
 
 
 def run_job(job: Job, folder: Path, workers: dict[str, Worker], *, quick: bool) -> dict[str, Any]:
@@ -275,7 +278,8 @@ def run_job(job: Job, folder: Path, workers: dict[str, Worker], *, quick: bool) 
         growth[name] = None if math.isnan(exponent) else exponent
     goals = []
     for goal in () if quick else job.goals:
-        figure = judge_goal(goal, results[-1]["sides"])
+        at = [result for result in results if goal.at in (None, result["size"].get(job.grows))]
+        figure = judge_goal(goal, at[-1]["sides"]) if at else None
         if figure is not None:
             goals.append({"goal": goal.sentence, "figure": figure, "reached": reached(goal, figure)})
     found = {

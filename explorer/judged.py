@@ -1,0 +1,458 @@
+"""What the page of the judge asks for: the view of a link, checked; the work behind it; and its tables."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+import numpy as np
+import polars as pl
+
+from explorer.align import METHODS
+from explorer.catalog import Catalog, identity_of
+from explorer.errors import InputError, listed, shown, unknown_name
+from explorer.judgements import own_sources, shared_judgement
+from explorer.load import Dataset
+from explorer.partners import DEFAULT_K
+from explorer.significance import SignFlip
+from explorer.verdict import (
+    DEFAULT_BUDGET,
+    MOST_BUDGET,
+    Judgement,
+    check_budget,
+    units_needed,
+)
+from explorer.view import MOST_NEIGHBORS, default_sides, validated_choice, validated_k
+from explorer.work import Progress, Ticket, shared_workshop
+
+T = TypeVar("T")
+
+# What the slider of the budget offers; a link may ask for any number up to `MOST_BUDGET`.
+BUDGETS = (10, 20, 30, 50, 75, 100, 150, 200, 300, 500, 750, 1_000)
+CURVE_BUDGETS = (10, 20, 30, 50, 75, 100, 150, 200, 300, 500, 750, 1_000, 1_500, 2_000)
+SEED = 0
+# What is done this soon is shown at once, without a bar that only flickers.
+QUICK_SECONDS = 0.5
+# Differences in recall that the page says how many groups would show.
+PLANNED = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
+# A false "worth it" where there is nothing, for one look: half of the 5 % of a two-sided test.
+FALSE_WORTH = 0.025
+# How the page writes the columns of its tables.
+GROUP_FORMATS = {"simple": "{:.3f}", "learned": "{:.3f}", "difference": "{:+.3f}"}
+PLAN_FORMATS = {"groups needed": "{:,d}", "more than there are": "{:,d}"}
+FOREST_SCHEMA = {
+    "kind": pl.String, "label": pl.String, "estimate": pl.Float64, "low": pl.Float64, "high": pl.Float64,
+    "p": pl.Float64, "q": pl.Float64, "groups": pl.Int64,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeView:
+    """All that decides what is judged.
+
+    Attributes
+    ----------
+    dataset, context, simple, learned, align, k, budget
+        As in the link.
+    sources
+        Names of the sources of known pairs, in the order of their card.
+    recipes
+        Fingerprints of the two maps that the link was made from; empty for a view that names none.
+    """
+
+    dataset: str
+    context: str
+    simple: str
+    learned: str
+    align: str
+    sources: tuple[str, ...]
+    k: int = DEFAULT_K
+    budget: int = DEFAULT_BUDGET
+    recipes: str = ""
+
+    @property
+    def choices(self) -> tuple[object, ...]:
+        """What somebody in search of a better verdict could have turned."""
+        return (
+            self.dataset, self.context, self.simple, self.learned, self.align, self.sources, self.k, self.budget,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """A view, judged.
+
+    Attributes
+    ----------
+    view
+        What was asked for.
+    judgement
+        Its judgement.
+    declared_view, declared
+        The view that was declared beforehand, and its judgement: the same ones where the view is the declared one.
+    """
+
+    view: JudgeView
+    judgement: Judgement
+    declared_view: JudgeView
+    declared: Judgement
+
+    @property
+    def is_declared(self) -> bool:
+        """Whether the view is the one that was declared beforehand."""
+        return self.view == self.declared_view
+
+
+@dataclass(slots=True)
+class Looked:
+    """The combinations that one session has looked at; a session keeps one of these."""
+
+    seen: dict[tuple[object, ...], str] = field(default_factory=dict)
+
+    def add(self, judged: Judged) -> int:
+        """Note a judgement that was shown; how many different ones of its dataset were, the declared one included."""
+        for view, judgement in ((judged.declared_view, judged.declared), (judged.view, judged.judgement)):
+            self.seen.setdefault(view.choices, judgement.verdict)
+        return sum(choices[0] == judged.view.dataset for choices in self.seen)
+
+    def words(self, dataset: str) -> dict[str, int]:
+        """Count the verdicts of a dataset by their word."""
+        counts: dict[str, int] = {}
+        for choices, word in self.seen.items():
+            if choices[0] == dataset:
+                counts[word] = counts.get(word, 0) + 1
+        return counts
+
+
+# ---------------------------------------------------------------- the view
+
+
+def simple_names(dataset: Dataset) -> tuple[str, ...]:
+    """Representations that may be the simple side: those of that kind, else all."""
+    return _of_kind(dataset, "simple")
+
+
+def learned_names(dataset: Dataset) -> tuple[str, ...]:
+    """Representations that may be the learned side: those of that kind, else all."""
+    return _of_kind(dataset, "learned")
+
+
+def source_names(dataset: Dataset) -> tuple[str, ...]:
+    """Name the sources of known pairs beside a dataset, in the order of their card; none where they can't be read."""
+    try:
+        return own_sources(dataset)
+    except InputError:
+        # What is wrong is said where the verdict would stand.
+        return ()
+
+
+def declared_view(dataset: Dataset, context: str, *, budget: int = DEFAULT_BUDGET) -> JudgeView:
+    """View that was declared before anyone looked: the card's representations and alignment, all sources, k = 10."""
+    left, right = default_sides(dataset)
+    simple, learned = simple_names(dataset), learned_names(dataset)
+    return JudgeView(
+        dataset=dataset.name,
+        context=dataset.context(context),
+        simple=left if left in simple else simple[0],
+        learned=right if right in learned else learned[0],
+        align=(dataset.card.defaults or {}).get("align", "none"),
+        sources=source_names(dataset),
+        budget=budget,
+    )
+
+
+def read_judge_view(parameters: Mapping[str, object], catalog: Catalog) -> tuple[JudgeView, tuple[str, ...]]:
+    """Read a view from the parameters of a link; what can't be used falls back to what was declared, and is said.
+
+    Parameters
+    ----------
+    parameters
+        Names and values, as the browser sent them: nothing in them is trusted.
+    catalog
+        The datasets on offer.
+
+    Returns
+    -------
+    tuple
+        A view of values that exist, and one sentence for each parameter that was replaced.
+    """
+    given = {
+        str(key): str(value[0] if isinstance(value, list) and value else value) for key, value in parameters.items()
+    }
+    problems: list[str] = []
+
+    def choose(name: str, kind: str, options: Iterable[str], default: str) -> str:
+        every = list(options)
+        value = given.get(name, default)
+        if value in every:
+            return value
+        problems.append(f"{unknown_name(kind, value, every)}; showing {shown(default)} instead")
+        return default
+
+    def count(name: str, most: int, default: int) -> int:
+        text = given.get(name, str(default))
+        # Not int() alone, which takes what nobody writes: signs, underscores, digits of other scripts.
+        if text.isascii() and text.isdigit() and len(text) < 9 and 1 <= int(text) <= most:
+            return int(text)
+        problems.append(f"{name} = {shown(text)} is not a number from 1 to {most:,}; showing {default} instead")
+        return default
+
+    dataset = catalog.dataset(choose("dataset", "dataset", catalog.names, catalog.names[0]))
+    context = choose("context", "context", dataset.contexts, dataset.context())
+    declared = declared_view(dataset, context)
+    view = JudgeView(
+        dataset=dataset.name,
+        context=context,
+        simple=choose("simple", "simple representation", simple_names(dataset), declared.simple),
+        learned=choose("learned", "learned representation", learned_names(dataset), declared.learned),
+        align=choose("align", "alignment", METHODS, declared.align),
+        sources=declared.sources,
+        k=count("k", MOST_NEIGHBORS, declared.k),
+        budget=count("budget", MOST_BUDGET, declared.budget),
+        recipes=given.get("recipes", ""),
+    )
+    if "sources" in given:
+        asked = [name for name in given["sources"].split(",") if name]
+        unknown = [name for name in asked if name not in declared.sources]
+        kept = tuple(name for name in declared.sources if name in asked)
+        if unknown or not kept:
+            what = f"unknown sources {listed(unknown)}" if unknown else "no source was named"
+            problems.append(f"{what}: showing {', '.join(kept or declared.sources) or 'none'}")
+        view = replace(view, sources=kept or declared.sources)
+    return view, tuple(problems)
+
+
+def first_judge_view(name: object, linked: JudgeView, catalog: Catalog) -> JudgeView:
+    """View to begin with after a dataset was chosen: the link's own, else the declared one."""
+    if name == linked.dataset:
+        return linked
+    dataset = catalog.dataset(validated_choice(name, catalog.names, kind="dataset"))
+    return declared_view(dataset, dataset.context())
+
+
+def checked_judge_view(catalog: Catalog, **values: object) -> JudgeView:
+    """Make a view of what the controls say; a browser can send anything, so every value is checked.
+
+    Raises
+    ------
+    InputError
+        When a value was not on offer, or no source is chosen.
+    """
+    dataset = catalog.dataset(str(values["dataset"]))
+    every = source_names(dataset)
+    asked = values["sources"]
+    named = asked if isinstance(asked, list | tuple) else [asked]
+    chosen = {validated_choice(name, every, kind="source") for name in named}
+    if every and not chosen:
+        msg = f"no source of known pairs is chosen: choose at least one of {listed(every)}"
+        raise InputError(msg)
+    return JudgeView(
+        dataset=dataset.name,
+        context=validated_choice(values["context"], dataset.contexts, kind="context"),
+        simple=validated_choice(values["simple"], simple_names(dataset), kind="simple representation"),
+        learned=validated_choice(values["learned"], learned_names(dataset), kind="learned representation"),
+        align=validated_choice(values["align"], METHODS, kind="alignment"),
+        sources=tuple(name for name in every if name in chosen),
+        k=validated_k(values["k"]),
+        budget=check_budget(values["budget"]),
+    )
+
+
+def judge_link(view: JudgeView, *, recipes: str = "") -> dict[str, str]:
+    """Write a view as the parameters of a link; `read_judge_view` gives it back."""
+    return {
+        "dataset": view.dataset,
+        "context": view.context,
+        "simple": view.simple,
+        "learned": view.learned,
+        "align": view.align,
+        "sources": ",".join(view.sources),
+        "k": str(view.k),
+        "budget": str(view.budget),
+        "recipes": recipes or view.recipes,
+    }
+
+
+def recipes_judged(judgement: Judgement) -> str:
+    """Name the recipes of both maps as a link carries them."""
+    return f"{judgement.fingerprints['simple']}.{judgement.fingerprints['learned']}"
+
+
+def judge_link_warning(linked: JudgeView, judged: Judged) -> str:
+    """Say whether a link was made from other data or another method than what is shown; empty if not."""
+    same = replace(linked, k=0, budget=0, recipes="") == replace(judged.view, k=0, budget=0, recipes="")
+    recipes = recipes_judged(judged.judgement)
+    if not linked.recipes or not same or linked.recipes == recipes:
+        return ""
+    return (
+        f"this link was made from the recipes {shown(linked.recipes)}, shown is {recipes}: "
+        "the data or the method changed since"
+    )
+
+
+def sides(judged: Judged) -> tuple[str, str]:
+    """Names of the simple and of the learned representation."""
+    return judged.judgement.simple, judged.judgement.learned
+
+
+def file_stem(view: JudgeView) -> str:
+    """Begin the name of an exported file with what it shows, in letters that every file system takes."""
+    text = f"{view.learned}-against-{view.simple}-{view.context}"
+    return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-.")[:80] or "judgement"
+
+
+def judgement_json(judged: Judged) -> str:
+    """Write a judgement as the command line prints it; what is not defined is null."""
+    view = judged.view
+    made_of = {"dataset": view.dataset, "context": view.context, "alignment": view.align, "k": view.k}
+    found = _without_nan(judged.judgement.to_json() | made_of)
+    return json.dumps(found, indent=2, allow_nan=False) + "\n"
+
+
+def _without_nan(value: object) -> object:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return value
+
+
+def budget_steps(budget: int) -> list[int]:
+    """List what the slider of the budget offers, the link's own number among it."""
+    return sorted({*BUDGETS, budget})
+
+
+# ---------------------------------------------------------------- the work
+
+
+def start_judging(catalog: Catalog, view: JudgeView) -> Ticket[Judged]:
+    """Begin to judge a view, and the declared one beside it where it is another."""
+    dataset = catalog.dataset(view.dataset)
+    declared = declared_view(dataset, view.context, budget=view.budget)
+
+    def make(say: Progress) -> Judged:
+        found = _judgement(dataset, view, _part(say, 0.0, 1.0 if view == declared else 0.5))
+        other = found if view == declared else _judgement(dataset, declared, _part(say, 0.5, 1.0))
+        return Judged(view, found, declared, other)
+
+    return shared_workshop.start(("judgement", *_key(dataset, view), view.budget), make)
+
+
+def patience(mode: str | None) -> float | None:
+    """Say how many seconds a page waits for work before it shows how far it is; without a page, until the end."""
+    return QUICK_SECONDS if mode in ("run", "edit") else None
+
+
+def _judgement(dataset: Dataset, view: JudgeView, say: Progress) -> Judgement:
+    return shared_judgement(
+        dataset,
+        view.context,
+        simple=view.simple,
+        learned=view.learned,
+        alignment=view.align,
+        sources=view.sources,
+        k=view.k,
+        budget=view.budget,
+        seed=SEED,
+        progress=say,
+    )
+
+
+def _part(say: Progress, start: float, stop: float) -> Progress:
+    """Report progress of a part of the work as that of the whole."""
+    return lambda what, share: say(what, start + (stop - start) * share)
+
+
+def _key(dataset: Dataset, view: JudgeView) -> tuple[object, ...]:
+    """Everything but the budget that decides a result."""
+    chosen = (view.context, view.simple, view.learned, view.align, view.sources, view.k)
+    return (*identity_of(dataset), *chosen)
+
+
+# ---------------------------------------------------------------- tables
+
+
+def forest_table(judgement: Judgement) -> pl.DataFrame:
+    """Tidy every difference that was tested, best known first.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``kind, label, estimate, low, high, p, q, groups``; kind is *verdict*, *source*, *placebo*, *other simple* or
+        *seed*; q is only given for sources. Empty where the comparison is locked.
+    """
+    primary, learned, simple = judgement.primary, judgement.learned, judgement.simple
+    if judgement.verdict == "locked":
+        return pl.DataFrame(schema=FOREST_SCHEMA)
+    lines = [_forest_line("verdict", f"all sources: {learned} − {simple}", primary.test)]
+    lines += [_forest_line("source", f"{s.source}: {learned} − {simple}", s.test, q=s.q) for s in judgement.sources]
+    lines += [_forest_line("seed", f"{c.name} − {simple}", c.test) for c in judgement.seeds]
+    lines += [_forest_line("other simple", f"{learned} − {c.name}", c.test) for c in judgement.rivals]
+    lines += [_forest_line("placebo", f"{learned} − {c.name}", c.test) for c in judgement.placebos]
+    return pl.DataFrame(lines, schema=FOREST_SCHEMA, orient="row")
+
+
+def _forest_line(kind: str, label: str, test: SignFlip, *, q: float | None = None) -> tuple[object, ...]:
+    return kind, label, test.estimate, test.low, test.high, test.p, q, test.n_units
+
+
+def source_table(judgement: Judgement) -> pl.DataFrame:
+    """Tidy recall of each source beside its matched control.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``source, side, representation, pairs, groups, both, upper, lower, macro, matched, chance``, a line for each
+        source and side.
+    """
+    lines = [
+        (
+            source.source, side, name, source.n_pairs, source.n_groups,
+            recall.both, recall.upper, recall.lower, recall.macro, matched.both, recall.chance,
+        )
+        for source in judgement.sources
+        for side, name, recall, matched in (
+            ("simple", judgement.simple, source.simple, source.simple_matched),
+            ("learned", judgement.learned, source.learned, source.learned_matched),
+        )
+    ]  # fmt: skip
+    numbers = dict.fromkeys(("both", "upper", "lower", "macro", "matched", "chance"), pl.Float64)
+    texts = dict.fromkeys(("source", "side", "representation"), pl.String)
+    return pl.DataFrame(lines, schema={**texts, "pairs": pl.Int64, "groups": pl.Int64, **numbers}, orient="row")
+
+
+def group_table(judgement: Judgement) -> pl.DataFrame:
+    """Tidy which groups gain and lose, those that differ most first; columns as in `Judgement.units`, named a group."""
+    return judgement.units.sort([pl.col("difference").abs(), pl.col("unit")], descending=[True, False]).rename(
+        {"unit": "group"}
+    )
+
+
+def plan_table(judgement: Judgement) -> pl.DataFrame:
+    """Tidy how many groups it would take to find differences of some sizes 4 times in 5.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``difference, groups needed, more than there are``; empty where the maps differ in no group, since then
+        nothing says how much they vary.
+    """
+    schema = {"difference": pl.Float64, "groups needed": pl.Int64, "more than there are": pl.Int64}
+    test = judgement.primary.test
+    if test.n_units == 0 or not test.smallest_detectable > 0:
+        return pl.DataFrame(schema=schema)
+    more = [units_needed(test, difference) for difference in PLANNED]
+    needed = [int(np.ceil(test.n_units * (test.smallest_detectable / difference) ** 2)) for difference in PLANNED]
+    return pl.DataFrame([PLANNED, needed, more], schema=schema)
+
+
+def _of_kind(dataset: Dataset, kind: str) -> tuple[str, ...]:
+    cards = dataset.card.representations.values()
+    found = tuple(card.name for card in cards if card.kind == kind)
+    return found or tuple(card.name for card in cards)

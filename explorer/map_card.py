@@ -1,0 +1,225 @@
+"""The map card: one page that says what was judged, how, and with what result; it works offline and runs nothing."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import platform
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+
+import polars as pl
+
+from explorer.catalog import Catalog
+from explorer.digits import number, percent, signed, small
+from explorer.judged import Judged, forest_table, judge_link, recipes_judged
+from explorer.text import fill, plain_text
+from explorer.wording_judge import (
+    about_rows,
+    context_line,
+    declared_sentence,
+    disagreement_sentence,
+    evidence,
+    head,
+    hits_sentence,
+    largest_sentence,
+    meaning_sentence,
+    verdict_sentence,
+)
+
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1b1f24; --faint: #5d6670; --line: #c9ced6; --paper: #fff; --accent: #c2410c; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e7eaee; --faint: #9aa1ab; --line: #454c56; --paper: #16191d; --accent: #fb923c; }
+}
+@media print { :root { --ink: #000; --faint: #444; --line: #bbb; --paper: #fff; --accent: #9a3412; } }
+body { max-width: 46rem; margin: 2rem auto; padding: 0 1.2rem; background: var(--paper); color: var(--ink);
+  font: 15px/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
+h1 { font-size: 1.05rem; margin: 0; font-weight: 600; color: var(--faint); }
+h2 { font-size: 1.05rem; margin: 1.6rem 0 .4rem; }
+.word { font-size: 2rem; font-weight: 700; line-height: 1.15; margin: .3rem 0 .5rem; color: var(--accent); }
+.said { font-size: 1.1rem; font-weight: 600; margin: 0 0 .4rem; }
+p, ul { margin: .3rem 0; }
+ul { padding-left: 1.1rem; }
+.faint { color: var(--faint); font-size: .85rem; }
+svg { width: 100%; height: auto; display: block; margin: .5rem 0; }
+svg text { fill: var(--ink); font: 12px system-ui, sans-serif; }
+svg .faint { fill: var(--faint); }
+svg .axis { stroke: var(--faint); } svg .grid { stroke: var(--line); }
+table { border-collapse: collapse; width: 100%; font-size: .85rem; }
+th, td { text-align: right; padding: .2rem .5rem; border-bottom: 1px solid var(--line); }
+th:first-child, td:first-child { text-align: left; }
+dl { display: grid; grid-template-columns: 10rem 1fr; gap: .2rem .8rem; font-size: .8rem; margin: .3rem 0; }
+dt { color: var(--faint); } dd { margin: 0; }
+"""
+_COLORS = {
+    "verdict": "#E07A2C",
+    "source": "#009E73",
+    "seed": "#C9A227",
+    "other simple": "#2F86C9",
+    "placebo": "#B07AA1",
+}
+_PACKAGES = ("numpy", "polars")
+# The drawing: width of the names, of the plot and of the figures, and height of a line.
+_NAMES, _PLOT, _FIGURES, _LINE = 330, 300, 170, 22
+_LONGEST = 52
+
+
+def map_card(catalog: Catalog, judged: Judged) -> str:
+    """Write a judgement as one page of HTML.
+
+    Parameters
+    ----------
+    catalog
+        The datasets on offer.
+    judged
+        The view and its judgement.
+
+    Returns
+    -------
+    str
+        A whole document without script, image, font or link to load; a policy in it forbids all of them. Every text
+        from data is escaped. Equal judgements give equal pages.
+    """
+    found, view = judged.judgement, judged.view
+    sections = [
+        fill("<h1>Map card · {title}</h1>", title=context_line(catalog, view)),
+        fill("<p class='word'>{word}</p>", word=head(found)),
+        fill("<p class='said'>{text}</p>", text=verdict_sentence(found, view)),
+        fill("<p>{text}</p>", text=meaning_sentence(found)),
+        fill("<p class='faint'>{text}</p>", text=declared_sentence(judged)),
+        "<h2>What it rests on</h2>",
+        _list(fill("<b>{word}.</b> {text}", word=word, text=text) for word, text in evidence(found)),
+    ]
+    if found.verdict != "locked":
+        sections += [
+            "<h2>Every difference, with its 95 % interval</h2>",
+            forest_svg(forest_table(found)),
+            "<p class='faint'>Mean over groups of known partners; intervals from random signs of the groups. The "
+            "topmost line decides, and every placebo must be beaten.</p>",
+            "<h2>By source</h2>",
+            _source_rows(judged),
+        ]
+    if found.known_hits is not None:
+        said = (hits_sentence(found.known_hits), largest_sentence(found.known_hits), disagreement_sentence(found))
+        sections += ["<h2>At the budget</h2>", *(fill("<p>{text}</p>", text=text) for text in said if text)]
+    sections += [
+        "<h2>Data, recipes and licences</h2>",
+        _definitions(about_rows(catalog, judged)),
+        "<h2>To make it again</h2>",
+        _definitions(_again(judged)),
+    ]
+    digest = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    title = f"{head(found)}: {view.learned} against {view.simple}, {view.context}"
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{plain_text(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        + "\n".join(sections)
+        + "\n</body>\n</html>\n"
+    )
+
+
+def forest_svg(frame: pl.DataFrame) -> str:
+    """Draw differences and their intervals as SVG, names and figures as text.
+
+    Parameters
+    ----------
+    frame
+        As `explorer.judged.forest_table` gives it.
+    """
+    lines = frame.drop_nulls(["estimate", "low", "high"]).drop_nans(["estimate", "low", "high"])
+    values = [0.0, *lines["low"].to_list(), *lines["high"].to_list()]
+    low, high = min(values), max(values)
+    span = max(high - low, 1e-9)
+
+    def place(value: float) -> float:
+        return round(float(_NAMES + 8 + (_PLOT - 16) * (value - low) / span), 1)
+
+    height = _LINE * lines.height + 34
+    bottom = _LINE * lines.height + 8
+    parts = [
+        f'<svg viewBox="0 0 {_NAMES + _PLOT + _FIGURES} {height}" role="img" aria-label="differences and intervals">',
+        f'<line class="axis" x1="{place(0)}" x2="{place(0)}" y1="4" y2="{bottom}"/>',
+        f'<line class="grid" x1="{_NAMES}" x2="{_NAMES + _PLOT}" y1="{bottom}" y2="{bottom}"/>',
+    ]
+    for number_of, row in enumerate(lines.iter_rows(named=True)):
+        y = _LINE * number_of + 16
+        color = _COLORS[row["kind"]]
+        label = row["label"] if len(row["label"]) <= _LONGEST else f"{row['label'][: _LONGEST - 1]}…"
+        figures = f"{signed(row['estimate'])} ({signed(row['low'])} … {signed(row['high'])})"
+        parts += [
+            f'<text x="{_NAMES - 10}" y="{y + 4}" text-anchor="end">{plain_text(label)}</text>',
+            f'<line x1="{place(row["low"])}" x2="{place(row["high"])}" y1="{y}" y2="{y}" stroke="{color}" '
+            'stroke-width="2.5"/>',
+            f'<circle cx="{place(row["estimate"])}" cy="{y}" r="4.5" fill="{color}"/>',
+            f'<text class="faint" x="{_NAMES + _PLOT + _FIGURES - 2}" y="{y + 4}" text-anchor="end">'
+            f"{plain_text(figures)}</text>",
+        ]
+    # Ends and zero, unless they would stand on each other.
+    ticks = [0.0, *(end for end in (low, high) if abs(end) > 0.15 * span)]
+    parts += [
+        f'<text class="faint" x="{place(tick)}" y="{height - 8}" text-anchor="middle">{plain_text(signed(tick))}</text>'
+        for tick in ticks
+    ]
+    return "\n".join([*parts, "</svg>"])
+
+
+def _source_rows(judged: Judged) -> str:
+    found = judged.judgement
+    header = ("source", "pairs", "groups", f"recall, {found.simple}", f"recall, {found.learned}",
+              "matched pairs", "difference in partner recall", "q")  # fmt: skip
+    rows = [
+        (
+            source.source,
+            f"{source.n_pairs:,}",
+            f"{source.n_groups:,}",
+            number(source.simple.both),
+            number(source.learned.both),
+            f"{number(source.simple_matched.both)}, {number(source.learned_matched.both)}",
+            f"{signed(source.test.estimate)} ({signed(source.test.low)} … {signed(source.test.high)})",
+            small(source.q),
+        )
+        for source in found.sources
+    ]
+    return _table(header, rows) + fill(
+        "<p class='faint'>Recall: share of known pairs in the highest 5 % and the lowest 5 % of all cosines, by chance "
+        "{chance}; matched: random pairs as strong and as well annotated, in the simple and in the learned map.</p>",
+        chance=percent(found.sources[0].simple.chance) if found.sources else "not defined",
+    )
+
+
+def _again(judged: Judged) -> list[tuple[str, str]]:
+    from explorer import __version__
+
+    found = judged.judgement
+    link = judge_link(judged.view, recipes=recipes_judged(found))
+    return [
+        *((name, value) for name, value in link.items()),
+        ("seed", str(found.seed)),
+        ("perturbations", f"{found.n_perturbations:,}"),
+        ("simple fingerprint", found.fingerprints["simple"]),
+        ("learned fingerprint", found.fingerprints["learned"]),
+        ("versions", ", ".join([f"explorer {__version__}", *(f"{name} {version(name)}" for name in _PACKAGES),
+                                f"python {platform.python_version()}"])),
+    ]  # fmt: skip
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    top = "".join(f"<th>{plain_text(cell)}</th>" for cell in header)
+    body = "\n".join("<tr>" + "".join(f"<td>{plain_text(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table>\n<tr>{top}</tr>\n{body}\n</table>"
+
+
+def _definitions(rows: Iterable[tuple[str, str]]) -> str:
+    return (
+        "<dl>\n"
+        + "\n".join(fill("<dt>{name}</dt><dd>{text}</dd>", name=name, text=text) for name, text in rows)
+        + "\n</dl>"
+    )
+
+
+def _list(items: Iterable[str]) -> str:
+    return "<ul>\n" + "\n".join(f"<li>{item}</li>" for item in items) + "\n</ul>"
