@@ -13,26 +13,32 @@ with app.setup:
 
 
 @app.function(hide_code=True)
-def progress_of(ticket, ticker, cancel_button):
+def progress_of(ticket, ticker, cancel_button, *, heading):
     """Show how far a piece of work is, with the clock that asks again and the button that ends it."""
-    return mo.hstack(
+    return mo.vstack(
         [
-            mo.md(
-                fill(
-                    "<div role='progressbar' aria-valuenow='{share}' aria-valuemax='1' style='width: 16rem; height: 8px; "
-                    "border-radius: 4px; background: #9AA1AB55'><div style='width: {width}; height: 8px; border-radius: "
-                    "4px; background: #2F86C9'></div></div>",
-                    share=ticket.share,
-                    width=wording_checks.width_of(ticket.share),
-                )
+            mo.md(fill("## {heading}", heading=heading)),
+            mo.hstack(
+                [
+                    mo.md(
+                        fill(
+                            "<div role='progressbar' aria-valuenow='{share}' aria-valuemax='1' style='width: 16rem; "
+                            "height: 8px; border-radius: 4px; background: #9AA1AB55'><div style='width: {width}; height: "
+                            "8px; border-radius: 4px; background: #2F86C9'></div></div>",
+                            share=ticket.share,
+                            width=wording_checks.width_of(ticket.share),
+                        )
+                    ),
+                    mo.md(fill("{what}", what=ticket.what)),
+                    cancel_button,
+                    # Ticks unseen: shown, it looks like another control.
+                    ticker.style({"display": "none"}),
+                ],
+                justify="start",
+                align="center",
+                gap=1,
             ),
-            mo.md(fill("{what}", what=ticket.what)),
-            cancel_button,
-            ticker,
-        ],
-        justify="start",
-        align="center",
-        gap=1,
+        ]
     )
 
 
@@ -125,7 +131,7 @@ def verdict(answer, catalog, link_warning, meter):
                 mo.md(
                     fill(
                         "# {head}\n\n### {said}\n\n{meaning}",
-                        head=wording_judge.head(_found),
+                        head=wording_judge.head(answer),
                         said=wording_judge.verdict_sentence(_found, _view),
                         meaning=wording_judge.meaning_sentence(_found),
                     )
@@ -168,7 +174,7 @@ def at_my_budget(answer, budget_cancel, budget_ticker, budget_work):
     budget_ticker.value, budget_cancel.value
     mo.stop(
         not budget_work.wait(judged.patience(mo.app_meta().mode)),
-        progress_of(budget_work, budget_ticker, budget_cancel),
+        progress_of(budget_work, budget_ticker, budget_cancel, heading="At my budget"),
     )
     at_budget = budget_work.result
     mo.stop(at_budget is None, problem_of(budget_work))
@@ -205,7 +211,10 @@ def attribution(answer, grid_button, grid_cancel, grid_ticker, grid_work):
             [mo.md("## What learning adds, and what alignment adds"), mo.md(wording_checks.GRID_OFFER), grid_button]
         ),
     )
-    mo.stop(not grid_work.wait(judged.patience(mo.app_meta().mode)), progress_of(grid_work, grid_ticker, grid_cancel))
+    mo.stop(
+        not grid_work.wait(judged.patience(mo.app_meta().mode)),
+        progress_of(grid_work, grid_ticker, grid_cancel, heading="What learning adds, and what alignment adds"),
+    )
     mo.stop(grid_work.result is None, mo.vstack([problem_of(grid_work), grid_button]))
     mo.vstack(
         [
@@ -221,7 +230,8 @@ def attribution(answer, grid_button, grid_cancel, grid_ticker, grid_work):
 def owed_to(answer, check_cancel, check_ticker, check_work):
     check_ticker.value, check_cancel.value
     mo.stop(
-        not check_work.wait(judged.patience(mo.app_meta().mode)), progress_of(check_work, check_ticker, check_cancel)
+        not check_work.wait(judged.patience(mo.app_meta().mode)),
+        progress_of(check_work, check_ticker, check_cancel, heading="Is it only effect size, or popularity?"),
     )
     checks = check_work.result
     mo.stop(checks is None, problem_of(check_work))
@@ -280,7 +290,9 @@ def before_the_screen(power_button, power_controls):
         [
             mo.md("## Before a screen: could a judge tell?"),
             mo.md(fill("{text}", text=wording_checks.POWER_NOTE)),
-            mo.hstack([*power_controls.elements.values(), power_button], justify="start", gap=1, wrap=True),
+            mo.hstack(
+                [*power_controls.elements.values(), power_button], justify="start", align="center", gap=1, wrap=True
+            ),
         ]
     )
     return
@@ -292,7 +304,8 @@ def power_found(power_cancel, power_problem, power_ticker, power_work):
     mo.stop(bool(power_problem), mo.callout(mo.md(fill("{problem}", problem=power_problem)), kind="warn"))
     mo.stop(power_work is None)
     mo.stop(
-        not power_work.wait(judged.patience(mo.app_meta().mode)), progress_of(power_work, power_ticker, power_cancel)
+        not power_work.wait(judged.patience(mo.app_meta().mode)),
+        progress_of(power_work, power_ticker, power_cancel, heading="Simulating"),
     )
     mo.stop(power_work.result is None, problem_of(power_work))
     mo.md(fill("**{text}**", text=wording_checks.power_sentence(power_work.result)))
@@ -421,7 +434,7 @@ def choices(catalog, first):
         show_value=True,
         label="Budget",
     )
-    k_control = mo.ui.number(1, views.MOST_NEIGHBORS, step=1, value=first.k, label="k")
+    k_control = mo.ui.dropdown(judged.neighbor_steps(first.k), value=str(first.k), label="k")
     judge_button = mo.ui.run_button(label="Judge", tooltip="Runs by itself; here to begin again after Cancel")
     return (
         align_control,
@@ -485,7 +498,10 @@ def asked(
 def waited(cancel_button, ticker, ticket):
     ticker.value, cancel_button.value
     mo.stop(ticket is None)
-    mo.stop(not ticket.wait(judged.patience(mo.app_meta().mode)), progress_of(ticket, ticker, cancel_button))
+    mo.stop(
+        not ticket.wait(judged.patience(mo.app_meta().mode)),
+        progress_of(ticket, ticker, cancel_button, heading="Judging"),
+    )
     finished = ticket
     return (finished,)
 

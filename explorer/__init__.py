@@ -1,7 +1,7 @@
 """What a learned representation of a perturbation screen shows that a simple one does not.
 
 The public names, in the order of the pipeline: screen, card, load, embed, moments, align, aggregate, relate,
-compare, and what is known. Charts, panels, the catalog and the command line are imported by name.
+compare, judge, and what is known. Charts, panels, the catalog and the command line are imported by name.
 """
 
 from explorer.activity import Activity, PerturbationActivity, PositionConfound, measure_activity
@@ -31,17 +31,24 @@ from explorer.expression import (
     streamed_principal_components,
 )
 from explorer.halves import replicate_halves
-from explorer.knowledge import load_knowledge
+from explorer.hits import TopPairs, top_pairs
+from explorer.knowledge import load_knowledge, read_source
+from explorer.known import KnownPairs, Units, known_pairs, pool_units
 from explorer.layout import Layout, pca_layout, rotate_onto, umap_layout
 from explorer.load import Dataset, load_dataset, load_screen
 from explorer.moments import ScreenMoments, collect_moments, merge_moments
+from explorer.partners import chance_recall, partner_recall
 from explorer.pictures import write_layouts
+from explorer.placebos import make_placebos
+from explorer.recall import NullThresholds, Recall, matched_control, null_thresholds, relationship_recall
 from explorer.relate import Neighborhood, Neighborhoods, Ranking, neighborhood, neighborhoods, rank_all
 from explorer.relationships import GeneSets, Knowledge, Relationships, compare_enrichment, enrichment
 from explorer.retrieval import Retrieval, chance_precision, replicate_precision
 from explorer.screen import Context, Representation, Roles, Screen
+from explorer.significance import SignFlip, sign_flip
 from explorer.simulate import ScreenDesign, SimulatedScreen, simulate_screen
 from explorer.text import plain_text
+from explorer.verdict import Judgement, judge, units_needed
 
 __version__ = "0.1.0"
 
@@ -57,11 +64,14 @@ __all__ = [
     "EnergyTest",
     "GeneSets",
     "InputError",
+    "Judgement",
     "Knowledge",
+    "KnownPairs",
     "Layout",
     "LogNormalizedSource",
     "Neighborhood",
     "Neighborhoods",
+    "NullThresholds",
     "OverlapDistribution",
     "PerturbationActivity",
     "PerturbationMap",
@@ -70,6 +80,7 @@ __all__ = [
     "PrincipalComponentsSource",
     "ProjectedSource",
     "Ranking",
+    "Recall",
     "Recipe",
     "Relationships",
     "Representation",
@@ -78,9 +89,13 @@ __all__ = [
     "Screen",
     "ScreenDesign",
     "ScreenMoments",
+    "SignFlip",
     "SimulatedScreen",
+    "TopPairs",
+    "Units",
     "build_map",
     "chance_precision",
+    "chance_recall",
     "collect_moments",
     "common_maps",
     "compare_enrichment",
@@ -93,29 +108,41 @@ __all__ = [
     "enrichment",
     "fit_alignment",
     "graph_overlap",
+    "judge",
+    "known_pairs",
     "load_dataset",
     "load_knowledge",
     "load_screen",
+    "make_placebos",
     "map_from_moments",
+    "matched_control",
     "measure_activity",
     "merge_moments",
     "merged_table",
     "neighborhood",
     "neighborhoods",
+    "null_thresholds",
     "overlap_distribution",
+    "partner_recall",
     "pca_layout",
     "perturbation_energy",
     "plain_text",
+    "pool_units",
     "principal_components",
     "random_projection",
     "rank_all",
     "rank_biased_overlap",
     "read_card",
+    "read_source",
+    "relationship_recall",
     "replicate_halves",
     "replicate_precision",
     "rotate_onto",
+    "sign_flip",
     "simulate_screen",
     "streamed_principal_components",
+    "top_pairs",
     "umap_layout",
+    "units_needed",
     "write_layouts",
 ]

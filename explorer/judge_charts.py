@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -24,6 +25,8 @@ _KINDS = {
     "other simple": SIMPLE_COLOR,
     "placebo": PLACEBO_COLOR,
 }
+# Of the grid, from the lowest to the highest score.
+_RAMP = ("#E8EEF4", "#4A86BD", "#0B2E4F")
 _LABEL_LIMIT = 330
 _ROW = 24
 _NO_ZERO = "replace(replace(datum.label, '0.', '.'), '+0', '0')"
@@ -52,7 +55,7 @@ def forest(frame: pl.DataFrame) -> Chart:
         "estimate:Q",
         title="difference in recall of known partners (right of 0: the first is better)",
         scale=alt.Scale(domain=[min(ends) - 0.04 * span, max(ends) + 0.6 * span], nice=False),
-        axis=alt.Axis(grid=False, format="+.2~f", tickCount=7, labelExpr=_NO_ZERO),
+        axis=alt.Axis(grid=False, format="+.3~f", values=_ticks(min(ends), max(ends)), labelExpr=_NO_ZERO),
     )
     # The order is given by the domain alone: vega-lite writes names of a `sort` into expressions.
     y = alt.Y(
@@ -184,7 +187,7 @@ def grid_heat(frame: pl.DataFrame, *, marked: tuple[str, ...] = (), alignment: s
     span = max(high - low, 1e-9)
     texts = ["–" if value != value else _short(value) for value in frame["score"]]
     # Black or white, whichever reads on the colour of its own cell: the page may be light or dark.
-    inks = ["#767D87" if v != v else "#FFFFFF" if (v - low) / span > 0.45 else "#1B1F24" for v in frame["score"]]
+    inks = [INK if value != value else _ink_on((value - low) / span) for value in frame["score"]]
     rows = [f"{name} · {kind}" for name, kind in frame.select("representation", "kind").rows()]
     tidy = frame.with_columns(
         pl.Series("row", rows, dtype=pl.String),
@@ -218,7 +221,7 @@ def grid_heat(frame: pl.DataFrame, *, marked: tuple[str, ...] = (), alignment: s
         x=x,
         y=y,
         color=alt.Color(
-            "score:Q", scale=alt.Scale(range=["#E8EEF4", "#2F6DA3", "#0B2E4F"], domain=[low, (low + high) / 2, high]),
+            "score:Q", scale=alt.Scale(range=list(_RAMP), domain=[low, (low + high) / 2, high]),
             legend=None,
         ),
         tooltip=tooltip,
@@ -263,7 +266,6 @@ def matched_recall(frame: pl.DataFrame, *, names: tuple[str, str]) -> Chart:
         scale=alt.Scale(domain=sources, padding=0.35),
         axis=alt.Axis(labelLimit=_LABEL_LIMIT, ticks=False, domain=False, labelPadding=8),
     )
-    offset = alt.YOffset("map:N", scale=alt.Scale(domain=list(labels.values())))
     color = _side_color(labels)
     tooltip = [
         alt.Tooltip("source:N"),
@@ -275,16 +277,18 @@ def matched_recall(frame: pl.DataFrame, *, names: tuple[str, str]) -> Chart:
     axis = alt.Axis(format=".0%", grid=False, tickCount=8)
     title = "recall: share of pairs in the highest 5 % and the lowest 5 % of all cosines (dotted: chance)"
     x = alt.X("both:Q", title=title, scale=alt.Scale(zero=True), axis=axis)
-    base = alt.Chart(tidy)
-    joined = base.mark_rule(strokeWidth=1.5, opacity=0.6).encode(
-        x=x, x2="matched:Q", y=y, yOffset=offset, color=color, tooltip=tooltip
-    )
-    strokes = base.mark_tick(thickness=3, size=15, opacity=1).encode(
-        x=alt.X("matched:Q"), y=y, yOffset=offset, color=color, tooltip=tooltip
-    )
-    points = base.mark_circle(size=85, opacity=1).encode(x=x, y=y, yOffset=offset, color=color, tooltip=tooltip)
+    # Shifted by the marks themselves: vega-lite writes names that it offsets by into expressions.
+    layers = []
+    for side, offset in (("simple", -8), ("learned", 8)):
+        base = alt.Chart(tidy.filter(pl.col("side") == side))
+        common = {"y": y, "color": color, "tooltip": tooltip}
+        layers += [
+            base.mark_rule(strokeWidth=1.5, opacity=0.6, yOffset=offset).encode(x=x, x2="matched:Q", **common),
+            base.mark_tick(thickness=3, size=15, opacity=1, yOffset=offset).encode(x=alt.X("matched:Q"), **common),
+            base.mark_circle(size=85, opacity=1, yOffset=offset).encode(x=x, **common),
+        ]
     chance = alt.Chart(frame.select("chance").head(1)).mark_rule(color=INK, strokeDash=[2, 3]).encode(x="chance:Q")
-    return alt.layer(chance, joined, strokes, points).properties(
+    return alt.layer(chance, *layers).properties(
         width="container", height=62 * max(len(sources), 1), background="transparent"
     )
 
@@ -389,6 +393,28 @@ def _side_color(labels: Mapping[str, str]) -> alt.Color:
         scale=alt.Scale(domain=list(labels.values()), range=[SIMPLE_COLOR, LEARNED_COLOR]),
         legend=alt.Legend(orient="top", labelLimit=_LABEL_LIMIT),
     )
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Choose round numbers from low to high, some six of them, 0 among them."""
+    rough = max(high - low, 1e-9) / 6
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [round(step * place, 10) for place in range(first, last + 1)]
+
+
+def _ink_on(share: float) -> str:
+    """Choose black or white, whichever has more contrast on the colour of `_RAMP` at a share from 0 to 1."""
+    place = min(max(share, 0.0), 1.0) * (len(_RAMP) - 1)
+    below = min(int(place), len(_RAMP) - 2)
+    channels = []
+    for start in (1, 3, 5):
+        one, other = (int(color[start : start + 2], 16) / 255 for color in _RAMP[below : below + 2])
+        value = one + (place - below) * (other - one)
+        channels.append(value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4)
+    luminance = 0.2126 * channels[0] + 0.7152 * channels[1] + 0.0722 * channels[2]
+    return "#000000" if (luminance + 0.05) / 0.05 >= 1.05 / (luminance + 0.05) else "#FFFFFF"
 
 
 def _short(value: float) -> str:

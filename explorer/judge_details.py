@@ -45,8 +45,8 @@ POWER_LIMITS: Mapping[str, tuple[int, int]] = {
 POWER_CONTROLS: Mapping[str, tuple[str, int]] = {
     "perturbations": ("Perturbations", 200),
     "guides": ("Guides each", 2),
-    "cells": ("Cells per guide and batch", 5),
     "batches": ("Batches", 3),
+    "cells": ("Cells per guide and batch", 5),
     "advantage": ("Better by (%)", 20),
 }
 MOST_POWER_CELLS = 200_000
@@ -246,8 +246,9 @@ def start_power(**values: object) -> Ticket[DesignPower]:
 def _within(name: str, value: object) -> int:
     """Check a number that came from a browser."""
     low, high = POWER_LIMITS[name]
+    # Compared before it is converted: NaN and infinity have no whole number.
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if is_number and value == int(value) and low <= value <= high:  # type: ignore[operator, call-overload]
+    if is_number and low <= value <= high and value == int(value):  # type: ignore[operator, call-overload]
         return int(value)  # type: ignore[call-overload, no-any-return]
     message = f"{name} = {shown(value)} can't be used: choose a whole number from {low} to {high:,}"
     raise InputError(message)

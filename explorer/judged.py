@@ -34,6 +34,7 @@ T = TypeVar("T")
 # What the slider of the budget offers; a link may ask for any number up to `MOST_BUDGET`.
 BUDGETS = (10, 20, 30, 50, 75, 100, 150, 200, 300, 500, 750, 1_000)
 CURVE_BUDGETS = (10, 20, 30, 50, 75, 100, 150, 200, 300, 500, 750, 1_000, 1_500, 2_000)
+NEIGHBORS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50)
 SEED = 0
 # What is done this soon is shown at once, without a bar that only flickers.
 QUICK_SECONDS = 0.5
@@ -292,6 +293,11 @@ def judge_link_warning(linked: JudgeView, judged: Judged) -> str:
         f"this link was made from the recipes {shown(linked.recipes)}, shown is {recipes}: "
         "the data or the method changed since"
     )
+
+
+def neighbor_steps(k: int) -> dict[str, int]:
+    """List the numbers of neighbours that the menu offers, the link's own among them."""
+    return {str(step): step for step in sorted({*NEIGHBORS, k})}
 
 
 def sides(judged: Judged) -> tuple[str, str]:

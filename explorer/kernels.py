@@ -57,11 +57,12 @@ class PairKernels:
         ``(unit, first, second, found, start, stop)``: inner products of pairs `start` to `stop` of rows of unit,
         float64, shape (n, n_features), to `found`.
     tails
-        ``(scores, windows, counts, lower, upper, start, stop)``: for lines `start` to `stop` of scores, float64, shape
+        ``(scores, windows, counts, lower, upper, start, stop)``: for lines `start` to `stop` of scores, float32, shape
         (n_lines, n_columns), and the columns beyond each line's own number: how many scores lie below and within each
         of two windows, shape (2, 2), ends included, to line `start` of `counts`, shape (n_lines, 4): below and within
-        the first, then the second. Those within the first go to `lower`, within the second to `upper`, shape
-        (n_lines × n_columns,), from start × n_columns on; what stands there beyond their number means nothing.
+        the first, then the second. The places, line × n_columns + column, of those within the first go to `lower`, of
+        those within the second to `upper`, shape (n_lines × n_columns,), from start × n_columns on; what stands there
+        beyond their number means nothing.
     """
 
     cosines: Callable[..., None]
@@ -230,7 +231,7 @@ def _compile() -> Kernels:
 
 def _compile_for_pairs() -> PairKernels:
     import numba
-    from numba import float64, int64, void
+    from numba import float32, float64, int64, void
 
     table, bounds = float64[:, ::1], (int64, int64)
 
@@ -244,28 +245,47 @@ def _compile_for_pairs() -> PairKernels:
                 total += unit[first[pair], feature] * unit[second[pair], feature]
             found[pair] = total
 
-    @numba.njit(void(table, table, int64[:, ::1], float64[::1], float64[::1], *bounds), nogil=True)
+    scored = float32[:, ::1]
+
+    @numba.njit(void(scored, scored, int64[:, ::1], int64[::1], int64[::1], *bounds), nogil=True)
     def tails(scores, windows, counts, lower, upper, start, stop):  # type: ignore[no-untyped-def]  # pragma: no cover
         first_low, first_high, second_low, second_high = windows[0, 0], windows[0, 1], windows[1, 0], windows[1, 1]
         n_columns = scores.shape[1]
         at_lower, at_upper = start * n_columns, start * n_columns
         below_first, below_second = 0, 0
+        holds = np.empty(n_columns // DEPTH + 1, dtype=np.int32)
         for line in range(start, stop):
-            scores_of_line = scores[line]
-            # Counted without a branch, which is one instruction for several scores; then read again from the cache.
-            for column in range(line + 1, n_columns):
-                score = scores_of_line[column]
-                below_first += 1 if score < first_low else 0
-                below_second += 1 if score < second_low else 0
-            for column in range(line + 1, n_columns):
-                score = scores_of_line[column]
-                # One branch, hardly ever taken, for both windows.
-                if ((score >= first_low) & (score <= first_high)) | ((score >= second_low) & (score <= second_high)):
+            # Slices, since an index that begins beyond 0 keeps the loops from taking many scores at once.
+            beyond, before = scores[line, line + 1 :], line * n_columns + line + 1
+            first_count, second_count = np.int32(0), np.int32(0)
+            for place in range(beyond.size):
+                first_count += np.int32(1) if beyond[place] < first_low else np.int32(0)
+                second_count += np.int32(1) if beyond[place] < second_low else np.int32(0)
+            below_first += int(first_count)
+            below_second += int(second_count)
+            # Which groups of every n_groups-th score hold one within a window; few do.
+            n_groups = beyond.size // DEPTH
+            flags = holds[:n_groups]
+            flags[:] = 0
+            for depth in range(DEPTH):
+                part = beyond[depth * n_groups : (depth + 1) * n_groups]
+                for group in range(n_groups):
+                    score = part[group]
+                    within_first = (score >= first_low) & (score <= first_high)
+                    flags[group] |= np.int32(within_first | ((score >= second_low) & (score <= second_high)))
+            for group in range(n_groups + 1):
+                # Those that make no whole group are looked at one by one.
+                if group < n_groups and flags[group] == 0:
+                    continue
+                begin, step = (group, n_groups) if group < n_groups else (DEPTH * n_groups, 1)
+                end = DEPTH * n_groups if group < n_groups else beyond.size
+                for place in range(begin, end, step):
+                    score = beyond[place]
                     if first_low <= score <= first_high:
-                        lower[at_lower] = score
+                        lower[at_lower] = before + place
                         at_lower += 1
                     if second_low <= score <= second_high:
-                        upper[at_upper] = score
+                        upper[at_upper] = before + place
                         at_upper += 1
         counts[start, 0], counts[start, 1] = below_first, at_lower - start * n_columns
         counts[start, 2], counts[start, 3] = below_second, at_upper - start * n_columns

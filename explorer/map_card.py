@@ -34,7 +34,7 @@ _STYLE = """
 }
 @media print { :root { --ink: #000; --faint: #444; --line: #bbb; --paper: #fff; --accent: #9a3412; } }
 body { max-width: 46rem; margin: 2rem auto; padding: 0 1.2rem; background: var(--paper); color: var(--ink);
-  font: 15px/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
+  font: 15px/1.5 system-ui, sans-serif; overflow-wrap: break-word; }
 h1 { font-size: 1.05rem; margin: 0; font-weight: 600; color: var(--faint); }
 h2 { font-size: 1.05rem; margin: 1.6rem 0 .4rem; }
 .word { font-size: 2rem; font-weight: 700; line-height: 1.15; margin: .3rem 0 .5rem; color: var(--accent); }
@@ -46,11 +46,11 @@ svg { width: 100%; height: auto; display: block; margin: .5rem 0; }
 svg text { fill: var(--ink); font: 12px system-ui, sans-serif; }
 svg .faint { fill: var(--faint); }
 svg .axis { stroke: var(--faint); } svg .grid { stroke: var(--line); }
-table { border-collapse: collapse; width: 100%; font-size: .85rem; }
+table { border-collapse: collapse; width: 100%; font-size: .78rem; }
 th, td { text-align: right; padding: .2rem .5rem; border-bottom: 1px solid var(--line); }
 th:first-child, td:first-child { text-align: left; }
 dl { display: grid; grid-template-columns: 10rem 1fr; gap: .2rem .8rem; font-size: .8rem; margin: .3rem 0; }
-dt { color: var(--faint); } dd { margin: 0; }
+dt { color: var(--faint); } dd { margin: 0; overflow-wrap: anywhere; }
 """
 _COLORS = {
     "verdict": "#E07A2C",
@@ -59,6 +59,8 @@ _COLORS = {
     "other simple": "#2F86C9",
     "placebo": "#B07AA1",
 }
+# What is long and stands in the dataset's own card.
+_LEFT_OUT = ("Description", "Provenance")
 _PACKAGES = ("numpy", "polars")
 # The drawing: width of the names, of the plot and of the figures, and height of a line.
 _NAMES, _PLOT, _FIGURES, _LINE = 330, 300, 170, 22
@@ -84,7 +86,7 @@ def map_card(catalog: Catalog, judged: Judged) -> str:
     found, view = judged.judgement, judged.view
     sections = [
         fill("<h1>Map card · {title}</h1>", title=context_line(catalog, view)),
-        fill("<p class='word'>{word}</p>", word=head(found)),
+        fill("<p class='word'>{word}</p>", word=head(judged)),
         fill("<p class='said'>{text}</p>", text=verdict_sentence(found, view)),
         fill("<p>{text}</p>", text=meaning_sentence(found)),
         fill("<p class='faint'>{text}</p>", text=declared_sentence(judged)),
@@ -105,13 +107,13 @@ def map_card(catalog: Catalog, judged: Judged) -> str:
         sections += ["<h2>At the budget</h2>", *(fill("<p>{text}</p>", text=text) for text in said if text)]
     sections += [
         "<h2>Data, recipes and licences</h2>",
-        _definitions(about_rows(catalog, judged)),
+        _definitions(row for row in about_rows(catalog, judged) if row[0] not in _LEFT_OUT),
         "<h2>To make it again</h2>",
         _definitions(_again(judged)),
     ]
     digest = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-    title = f"{head(found)}: {view.learned} against {view.simple}, {view.context}"
+    title = f"{head(judged)}: {view.learned} against {view.simple}, {view.context}"
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'

@@ -15,6 +15,7 @@ import polars as pl
 
 from explorer.aggregate import PerturbationMap, Recipe
 from explorer.errors import InputError, unknown_name
+from explorer.known import known_pairs, pool_units
 from explorer.partners import DEFAULT_K
 from explorer.relationships import Relationships
 from explorer.screen import Kind
@@ -43,8 +44,8 @@ _CHANGES: Mapping[NullKind, Mapping[str, Any]] = {
 }
 
 # Screens that recall is calibrated on, and the factors on the noise that are tried.
-N_REFERENCE = 100
-_LEAST_FACTOR, _MOST_FACTOR = 0.05, 20.0
+N_REFERENCE = 200
+_LEAST_FACTOR, _MOST_FACTOR, _FACTOR_STEP = 0.05, 20.0, 0.8
 # Independent streams of random numbers: who is alike, what each map prefers, noise, and the calibration's own screens.
 _TRUTH, _PREFERENCES, _NOISE, _REFERENCE = range(4)
 
@@ -144,15 +145,15 @@ class PlantedDesign:
             raise InputError(message)
 
     @classmethod
-    def of_kind(cls, kind: str, **changes: Any) -> Self:
+    def of_kind(cls, kind: str, *, advantage: float = 0.0, placebos: tuple[float, ...] = ()) -> Self:
         """Take the design of one kind of null.
 
         Parameters
         ----------
         kind
-            One of `NULL_KINDS`; every one is a null unless `advantage` is set.
-        changes
-            Other attributes.
+            One of `NULL_KINDS`.
+        advantage, placebos
+            As in the design; it is a null where the advantage is 0.
 
         Raises
         ------
@@ -162,7 +163,7 @@ class PlantedDesign:
         if kind not in NULL_KINDS:
             msg = "kind of null"
             raise unknown_name(msg, kind, NULL_KINDS)
-        return cls(**{**_CHANGES[kind], **changes})
+        return cls(**_CHANGES[kind], advantage=advantage, placebos=placebos)
 
     @property
     def sizes(self) -> npt.NDArray[np.int64]:
@@ -307,43 +308,55 @@ def noise_factor(design: PlantedDesign, *, advantage: float) -> float:
 def expected_recall(design: PlantedDesign, *, advantage: float = 0.0) -> float:
     """Estimate the expected macro partner recall at 10 of a map, from the screens of the calibration."""
     factor = noise_factor(design, advantage=advantage)
-    return _reference_recall(_reference(replace(design, advantage=0.0, placebos=())), factor)
+    return _reference_recall(replace(design, advantage=0.0, placebos=()), factor)
 
 
 @lru_cache(maxsize=256)
 def _calibrated(design: PlantedDesign, advantage: float) -> float:
     from scipy.optimize import brentq
 
-    screens = _reference(design)
-    simple = _reference_recall(screens, 1.0)
-    best, worst = (_reference_recall(screens, factor) for factor in (_LEAST_FACTOR, _MOST_FACTOR))
+    def missing(factor: float) -> float:
+        return _reference_recall(design, factor) - wanted
+
+    simple = _reference_recall(design, 1.0)
     wanted = (1 + advantage) * simple
-    if not worst < wanted < best:
+    step = _FACTOR_STEP if advantage > 0 else 1 / _FACTOR_STEP
+    last, factor = 1.0, step
+    # Step by step, since every recall costs as much and most advantages are small.
+    while missing(factor) * advantage < 0 and _LEAST_FACTOR < factor < _MOST_FACTOR:
+        last, factor = factor, factor * step
+    if missing(factor) * advantage < 0:
+        worst, best = (_reference_recall(design, limit) for limit in (_MOST_FACTOR, _LEAST_FACTOR))
         message = (
             f"an advantage of {advantage:+.0%} can't be planted where the simple map's recall is {simple:.2f}: "
             f"choose from {worst / simple - 1:+.0%} to {best / simple - 1:+.0%}"
         )
         raise InputError(message)
-    low, high = (np.log(_LEAST_FACTOR), 0.0) if advantage > 0 else (0.0, np.log(_MOST_FACTOR))
-    found = brentq(lambda log: _reference_recall(screens, float(np.exp(log))) - wanted, low, high, xtol=1e-3)
-    return float(np.exp(found))
+    return float(brentq(missing, *sorted((last, factor)), xtol=2e-3))
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=2)
 def _reference(design: PlantedDesign) -> tuple[tuple[tuple[Rows, ...], npt.NDArray[np.float32], Any], ...]:
-    """Draw groups, signal and noise of the calibration's screens: one map each, since a map's recall is its own."""
+    """Draw units, signal and noise of the calibration's screens: one map each, since a map's recall is its own."""
     screens = []
     for number in range(N_REFERENCE):
         rng = np.random.default_rng([number, _REFERENCE])
         truth = _draw_truth(design, rng)
         signal = _signal(design, truth, rng)
         noise = design.noise / np.sqrt(design.features) * rng.standard_normal(signal.shape)
-        screens.append((truth.groups[: design.groups], signal.astype(np.float32), noise.astype(np.float32)))
+        groups = truth.groups[: design.groups]
+        if design.overlap:
+            # Groups that share members may be taken as one unit.
+            known = _as_relationships("planted", design.names, groups)
+            groups = pool_units([known_pairs(known, design.names)]).members
+        screens.append((groups, signal.astype(np.float32), noise.astype(np.float32)))
     return tuple(screens)
 
 
-def _reference_recall(screens: tuple[tuple[tuple[Rows, ...], Any, Any], ...], factor: float) -> float:
+@lru_cache(maxsize=256)
+def _reference_recall(design: PlantedDesign, factor: float) -> float:
     """Mean macro partner recall at 10; without the rules for ties, which continuous noise has none of."""
+    screens = _reference(design)
     total = 0.0
     for groups, signal, noise in screens:
         profiles = signal + np.float32(factor) * noise

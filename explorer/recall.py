@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from math import ceil, floor
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ Flags = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.intp]
 Tails = tuple[float, float]
 # Number of values below a window, and the values within it.
-_Found = tuple[int, list[Floats]]
+_Found = tuple[int, Floats]
 
 TAILS: Tails = (0.05, 0.95)
 # Cosines are computed in float64 and rounded to this many decimals. A sum depends on its order in the last bits, so
@@ -29,6 +29,8 @@ TAILS: Tails = (0.05, 0.95)
 # tie, and a constant map would score by rounding errors instead of 0.
 COSINE_DECIMALS = 9
 _ROUNDING = 10.0**-COSINE_DECIMALS
+# Half the distance from 1 to the next float32.
+_HALF_STEP = 2.0**-24
 # Scores of all pairs, some lines at a time: a block that two threads work on for a while.
 _BLOCK_BYTES = 32 * 2**20
 _SMALL_BLOCK_BYTES = 4 * 2**20
@@ -349,7 +351,7 @@ def _unit(perturbation_map: PerturbationMap) -> Floats:
 def _products(unit: Floats, first: Rows, second: Rows) -> Floats:
     """Inner products of pairs of rows."""
     found = np.empty(len(first))
-    if len(unit) ** 2 >= COMPILED_SCORES:
+    if _is_large(unit):
         pairs = (np.ascontiguousarray(rows, dtype=np.int64).copy() for rows in (first, second))
         with kernels.make_pool() as pool:
             kernels.run_in_parts(pool, kernels.compiled_for_pairs().cosines, len(found), unit, *pairs, found)
@@ -362,7 +364,17 @@ def _products(unit: Floats, first: Rows, second: Rows) -> Floats:
 
 
 def _order_statistics(unit: Floats, ranks: tuple[int, int]) -> tuple[float, float]:
-    """Two of the cosines of all pairs, by their rank from 0."""
+    """Two of the cosines of all pairs, by their rank from 0.
+
+    Exact, although large maps are looked through in float32: such a score is off by at most `error` (rounding of
+    n_features products of unit vectors, in any order; Higham 2002, doi:10.1137/1.9780898718027), those within a
+    window are computed again in float64, and one of them is taken only where it lies further than that from the
+    ends of the window, so that all that was counted as below is below, and all beyond is above.
+    """
+    error = _ROUNDING
+    if _is_large(unit):
+        n_rounded = (unit.shape[1] + 4) * _HALF_STEP
+        error += n_rounded / (1 - n_rounded)
     n_pairs = len(unit) * (len(unit) - 1) // 2
     sample = np.zeros(0)
     if n_pairs > _FEW_PAIRS:
@@ -371,10 +383,12 @@ def _order_statistics(unit: Floats, ranks: tuple[int, int]) -> tuple[float, floa
         first, second = rng.integers(len(unit), size=n_drawn), rng.integers(len(unit) - 1, size=n_drawn)
         sample = np.sort(_products(unit, first, second + (second >= first)))
     for width in _WIDTHS:
-        windows = np.array([_window(sample, (rank + 1) / n_pairs, width=width) for rank in ranks])
+        # To float32, so that scores of either precision are compared with the very same numbers.
+        ends = [_window(sample, (rank + 1) / n_pairs, width=width, slack=2 * error) for rank in ranks]
+        windows = np.array(ends, dtype=np.float32)
         below, inside = _counted(unit, windows)
         found = [
-            _select(rank - n_below, part, window)
+            _select(rank - n_below, part, window, error=error)
             for rank, n_below, part, window in zip(ranks, below, inside, windows.tolist(), strict=True)
         ]
         if found[0] is not None and found[1] is not None:
@@ -383,7 +397,12 @@ def _order_statistics(unit: Floats, ranks: tuple[int, int]) -> tuple[float, floa
     raise AssertionError(msg)
 
 
-def _window(sample: Floats, share: float, *, width: float) -> tuple[float, float]:
+def _is_large(unit: Floats) -> bool:
+    """Whether compiled loops pay."""
+    return len(unit) ** 2 >= COMPILED_SCORES
+
+
+def _window(sample: Floats, share: float, *, width: float, slack: float) -> tuple[float, float]:
     """Where the value lies which a share of all is below, from a sorted draw of them."""
     n = len(sample)
     if n == 0 or not np.isfinite(width):
@@ -391,8 +410,8 @@ def _window(sample: Floats, share: float, *, width: float) -> tuple[float, float
     reach = width * np.sqrt(n * share * (1 - share)) + 2
     low, high = floor(share * n - reach), ceil(share * n + reach)
     return (
-        float(sample[low]) - 2 * _ROUNDING if low >= 0 else -np.inf,
-        float(sample[high]) + 2 * _ROUNDING if high < n else np.inf,
+        float(sample[low]) - slack if low >= 0 else -np.inf,
+        float(sample[high]) + slack if high < n else np.inf,
     )
 
 
@@ -429,67 +448,70 @@ class _Collected:
         self.fresh, self.n_fresh = [], 0
 
 
-def _select(place: int, inside: _Collected, window: list[float]) -> float | None:
+def _select(place: int, inside: _Collected, window: list[float], *, error: float) -> float | None:
     """Take the value at a place, from 0, of those within a window; None where it can't be told."""
     value, (low, high) = inside.at(place), window
-    # What was counted as below the window must be below after rounding, and what lies beyond above.
-    return value if value is not None and low + _ROUNDING <= value <= high - _ROUNDING else None
+    return value if value is not None and low + error <= value <= high - error else None
 
 
-def _counted(unit: Floats, windows: Floats) -> tuple[list[int], tuple[_Collected, _Collected]]:
+def _counted(unit: Floats, windows: npt.NDArray[np.float32]) -> tuple[list[int], tuple[_Collected, _Collected]]:
     """Count the cosines of all pairs below two windows, and collect those within each."""
     below, inside = [0, 0], (_Collected(), _Collected())
-    large = len(unit) ** 2 >= COMPILED_SCORES
-    n_values = max((_BLOCK_BYTES if large else _SMALL_BLOCK_BYTES) // 8, len(unit))
-    with kernels.make_pool() as pool:
-        # Hardly more is ever touched of the room than is found.
-        room = (np.empty(n_values), np.empty(n_values)) if large else None
-        for scores in _upper_triangle(unit, n_values):
-            found = _scan(scores, windows) if room is None else _scan_compiled(pool, scores, windows, room)
-            for number, (n_below, parts) in enumerate(found):
-                below[number] += n_below
-                for part in parts:
-                    inside[number].add(part)
+    for found in _scans_compiled(unit, windows) if _is_large(unit) else _scans(unit, windows):
+        for number, (n_below, values) in enumerate(found):
+            below[number] += n_below
+            inside[number].add(values)
     return below, inside
 
 
-def _upper_triangle(unit: Floats, n_values: int) -> Iterator[Floats]:
-    """Cosines of some rows with themselves and all later rows, a block at a time.
+def _upper_triangle(unit: npt.NDArray[Any], n_values: int) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+    """Cosines of some rows with themselves and all later rows, a block at a time, and the first row.
 
     In line i of a block those beyond column i are of pairs not seen before. A block is overwritten by the next.
     """
     n, start = len(unit), 0
-    values = np.empty(n_values)
+    values = np.empty(max(n_values, n), dtype=unit.dtype)
     while start < n:
-        stop = min(n, start + n_values // (n - start))
+        stop = min(n, start + max(1, n_values // (n - start)))
         scores = values[: (stop - start) * (n - start)].reshape(stop - start, n - start)
         np.matmul(unit[start:stop], unit[start:].T, out=scores)
-        yield scores
+        yield start, scores
         start = stop
 
 
-def _scan(scores: Floats, windows: Floats) -> list[_Found]:
-    """Count below each window and collect within it, beyond the diagonal."""
-    for line in range(len(scores)):
-        # NaN compares as false.
-        scores[line, : line + 1] = np.nan
-    return [
-        (int(np.count_nonzero(scores < low)), [scores[(scores >= low) & (scores <= high)]])
-        for low, high in windows.tolist()
-    ]
+def _scans(unit: Floats, windows: npt.NDArray[np.float32]) -> Iterator[list[_Found]]:
+    """Count below each window and collect within it, a block at a time."""
+    for _, scores in _upper_triangle(unit, _SMALL_BLOCK_BYTES // 8):
+        for line in range(len(scores)):
+            # NaN compares as false.
+            scores[line, : line + 1] = np.nan
+        yield [
+            (int(np.count_nonzero(scores < low)), scores[(scores >= low) & (scores <= high)])
+            for low, high in windows.tolist()
+        ]
 
 
-def _scan_compiled(pool: Executor, scores: Floats, windows: Floats, room: tuple[Floats, Floats]) -> list[_Found]:
-    """Do the same as `_scan`, in one reading."""
-    counts = np.zeros((len(scores), 4), dtype=np.int64)
-    kernels.run_in_parts(pool, kernels.compiled_for_pairs().tails, len(scores), scores, windows, counts, *room)
-    starts = np.flatnonzero(counts.any(axis=1)).tolist()
-    found = []
-    for number, values in enumerate(room):
-        below, within = counts[:, 2 * number], counts[:, 2 * number + 1]
-        begins = [(start * scores.shape[1], int(within[start])) for start in starts]
-        found.append((int(below.sum()), [values[begin : begin + length] for begin, length in begins]))
-    return found
+def _scans_compiled(unit: Floats, windows: npt.NDArray[np.float32]) -> Iterator[list[_Found]]:
+    """Do the same as `_scans` with scores in float32; what lies within the windows is computed again."""
+    loops, rounded = kernels.compiled_for_pairs(), unit.astype(np.float32)
+    n_values = max(_BLOCK_BYTES // 4, len(unit))
+    # Hardly more of the room is ever touched than is found.
+    room = (np.empty(n_values, dtype=np.int64), np.empty(n_values, dtype=np.int64))
+    with kernels.make_pool() as pool:
+        for first, scores in _upper_triangle(rounded, n_values):
+            height, width = scores.shape
+            counts = np.zeros((height, 4), dtype=np.int64)
+            kernels.run_in_parts(pool, loops.tails, height, scores, windows, counts, *room)
+            starts = np.flatnonzero(counts.any(axis=1)).tolist()
+            found = []
+            for number, places in enumerate(room):
+                below, within = counts[:, 2 * number], counts[:, 2 * number + 1]
+                parts = [places[start * width : start * width + int(within[start])] for start in starts]
+                lines, columns = np.divmod(np.concatenate([places[:0], *parts]), width)
+                values = np.empty(len(lines))
+                kernels.run_in_parts(pool, loops.cosines, len(lines), unit, lines + first, columns + first, values)
+                found.append((int(below.sum()), values))
+            yield found
 
 
 def _check_same_map(perturbation_map: PerturbationMap, known: Sequence[KnownPairs]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import polars as pl
 
@@ -16,6 +17,7 @@ from explorer.reliability import WHY_NO_INTERVAL
 from explorer.verdict import Judgement
 from explorer.wording_judge import disagreement_sentence, hits_sentence, largest_sentence
 
+_PERCENT = re.compile(r"(?<=\d)%")
 CURVE_NOTE = (
     "The band is where the difference from the simple map would be within what random signs of the groups give, 95 %: "
     "a learned line inside it is no difference that goes beyond this screen. Known pairs are a lower bound: not known "
@@ -60,7 +62,7 @@ def width_of(share: float) -> str:
 
 def power_sentence(found: DesignPower) -> str:
     """Say what a judge could tell after a planned screen."""
-    return plain(found.sentence).replace("%", " %")
+    return _PERCENT.sub(" %", plain(found.sentence))
 
 
 def strata_sentence(checks: Checks, judgement: Judgement) -> str:
@@ -73,13 +75,13 @@ def strata_sentence(checks: Checks, judgement: Judgement) -> str:
     if not judged.height:
         return f"No stratum has 20 known pairs.{left}"
     better = judged.filter(pl.col("difference") > 0)
-    listed = ", ".join(
-        f"{row['source']}, {row['stratum kind']}, {row['stratum']} ({signed(row['difference'])})"
+    listed = "; ".join(
+        f"{row['source']}, {row['stratum']} {signed(row['difference'])}"
         for row in better.sort("difference", descending=True).head(3).iter_rows(named=True)
     )
     said = f"{judgement.learned} recalls more in {better.height} of {judged.height} strata"
     if better.height:
-        said += f", {'most in ' if better.height > 3 else ''}{listed}"
+        said += f" ({'most: ' if better.height > 3 else ''}{listed})"
     return (
         f"{said}.{left} A lead that is there only among the strong or the well studied is owed to that. Differences "
         "within strata are description: none was tested."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from explorer.catalog import Catalog, shared_knowledge, shared_map
 from explorer.digits import brief, count, number, percent, plain, signed, small
 from explorer.judged import FALSE_WORTH, Judged, JudgeView, Looked, plan_table
-from explorer.verdict import FEWEST_UNITS, Judgement, KnownHits, MapComparison
+from explorer.verdict import FEWEST_DISCORDANT, FEWEST_UNITS, Judgement, KnownHits, MapComparison
 
 _HEADS = {
     "worth it": "Worth it",
@@ -17,9 +17,9 @@ _HEADS = {
 TONES = {"worth it": "success", "not shown": "neutral", "worse": "danger", "underpowered": "warn", "locked": "warn"}
 
 
-def head(judgement: Judgement) -> str:
-    """Write the word of the verdict, as a heading."""
-    return _HEADS[judgement.verdict]
+def head(judged: Judged) -> str:
+    """Write the word of the verdict, as a heading; another combination than the declared one is marked."""
+    return _HEADS[judged.judgement.verdict] + ("" if judged.is_declared else " · exploratory")
 
 
 def verdict_sentence(judgement: Judgement, view: JudgeView) -> str:
@@ -74,13 +74,17 @@ def numbers_sentence(judgement: Judgement) -> str:
         f"{judgement.learned} and {percent(primary.simple)} in {judgement.simple} (by chance "
         f"{percent(primary.chance)}; more is better). Difference {signed(test.estimate)}, 95 % interval "
         f"{signed(test.low)} to {signed(test.high)}, p {small(test.p)}: the mean over {test.n_units:,} {what} of equal "
-        f"weight, {test.n_discordant:,} of which differ."
+        f"weight, {test.n_discordant:,} of which differ.{'' if test.excludes_zero else ' The interval includes 0.'}"
     )
 
 
 def reason_sentence(judgement: Judgement) -> str:
-    """Say why it is this word; empty where the other sentences say it all."""
-    return "" if judgement.verdict in ("worse", "locked") else f"{plain(judgement.reason)}."
+    """Say why it is this word where the figures alone do not: too few groups, a placebo, the lists at the budget."""
+    test = judgement.primary.test
+    told = judgement.verdict in ("worse", "worth it", "locked")
+    if told or (judgement.verdict == "not shown" and not test.excludes_zero):
+        return ""
+    return f"{plain(judgement.reason[:1].upper() + judgement.reason[1:])}."
 
 
 def opponent_sentence(judgement: Judgement) -> str:
@@ -124,26 +128,25 @@ def seeds_sentence(judgement: Judgement) -> str:
     spread = max(scores) - min(scores)
     estimate = judgement.primary.test.estimate
     verdict = (
-        "as much as the difference judged: it may be the seed's"
+        "no less than the difference judged: it may be the seed's"
         if spread >= abs(estimate)
         else f"less than the difference judged, {signed(estimate)}"
     )
-    same = sum((seed.test.estimate > 0) == (estimate > 0) for seed in judgement.seeds)
     others = "the other seed" if len(judgement.seeds) == 1 else f"{len(judgement.seeds)} other seeds"
-    return (
+    said = (
         f"The same model from {others} scores {_and([percent(seed.score) for seed in judgement.seeds])} (this "
-        f"one {percent(judgement.primary.learned)}); the spread is {number(spread)}, {verdict}. "
-        f"{same} of {len(judgement.seeds)} lie on the same side of {judgement.simple}."
+        f"one {percent(judgement.primary.learned)}); the spread is {number(spread)}, {verdict}."
     )
+    if estimate == 0:
+        return said
+    same = sum((seed.test.estimate > 0) == (estimate > 0) for seed in judgement.seeds)
+    where = "above" if estimate > 0 else "below"
+    return f"{said} {same} of {len(judgement.seeds)} lie {where} {judgement.simple} as well."
 
 
 def declared_sentence(judged: Judged) -> str:
     """Say whether the view is the one declared beforehand, and what the declared verdict is."""
-    declared = judged.declared_view
-    what = (
-        f"{declared.learned} against {declared.simple}, alignment {declared.align}, all sources, k = {declared.k}, in "
-        f"{declared.context}"
-    )
+    what = _described(judged.declared_view)
     if judged.is_declared:
         return f"This is the combination that was declared beforehand: {what}."
     return (
@@ -154,11 +157,7 @@ def declared_sentence(judged: Judged) -> str:
 
 def meter_sentence(judged: Judged, looked: Looked, *, n_looked: int) -> str:
     """Say how many combinations were looked at, which one was declared, and what picking among them costs."""
-    view, declared = judged.view, judged.declared_view
-    what = (
-        f"{declared.learned} against {declared.simple}, alignment {declared.align}, all sources, k = {declared.k}, in "
-        f"{declared.context}"
-    )
+    view, what = judged.view, _described(judged.declared_view)
     if n_looked == 1:
         return f"This is the combination that was declared beforehand ({what}), and the only one looked at so far."
     words = looked.words(view.dataset)
@@ -166,7 +165,7 @@ def meter_sentence(judged: Judged, looked: Looked, *, n_looked: int) -> str:
     here = (
         "This is the declared one."
         if judged.is_declared
-        else f"This is another one, so it is exploratory. The declared verdict stays: “{judged.declared.verdict}”."
+        else f"This is another one, so it is exploratory: the declared verdict stays “{judged.declared.verdict}”."
     )
     return (
         f"You have looked at {n_looked} combinations of context, source, k, budget, alignment and representations in "
@@ -222,8 +221,8 @@ def change_sentence(judgement: Judgement) -> str:
         return "Two maps whose recipes differ in the representation alone."
     if judgement.verdict == "worse":
         return (
-            f"The whole interval lies below 0, so more groups like these would only narrow it: it takes another "
-            f"learned map. A true difference of {number(test.smallest_detectable)} either way would have shown 4 times in 5."
+            "The whole interval lies below 0, so more groups like these would only narrow it: it takes another learned "
+            f"map. A true difference of {number(test.smallest_detectable)}, up or down, would have shown 4 times in 5."
         )
     if judgement.verdict == "worth it":
         return (
@@ -239,11 +238,14 @@ def change_sentence(judgement: Judgement) -> str:
             "The maps differ in no group, so nothing says how much groups vary: other maps, or other known groups, "
             "would be needed."
         )
-    first = (
-        f"It takes {FEWEST_UNITS} groups for a verdict, and there are {test.n_units}."
-        if test.n_units < FEWEST_UNITS
-        else f"A true difference of {number(test.smallest_detectable)} would have shown here 4 times in 5."
-    )
+    if test.n_units < FEWEST_UNITS:
+        return f"It takes {FEWEST_UNITS} groups for a verdict, and there are {test.n_units}."
+    if test.n_discordant < FEWEST_DISCORDANT:
+        return (
+            f"It takes {FEWEST_DISCORDANT} groups on which the maps differ, and there are {test.n_discordant}: other "
+            "known groups, or other maps."
+        )
+    first = f"A true difference of {number(test.smallest_detectable)} would have shown here 4 times in 5."
     short = [
         (difference, more) for difference, _, more in table.rows() if more and difference < test.smallest_detectable
     ]
@@ -290,6 +292,10 @@ def interval(compared: MapComparison) -> str:
     """Write a difference with its 95 % interval."""
     test = compared.test
     return f"{signed(test.estimate)} (95 % interval {signed(test.low)} to {signed(test.high)})"
+
+
+def _described(view: JudgeView) -> str:
+    return f"{view.learned} against {view.simple}, alignment {view.align}, all sources, k = {view.k}, in {view.context}"
 
 
 def _and(parts: list[str]) -> str:

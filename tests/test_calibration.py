@@ -31,7 +31,7 @@ RARELY = 1e-3
 MOST_ERROR = 0.04
 NORMAL = NormalDist()
 # The hardest null for what counts pairs or genes: few huge groups, each better in one map or the other.
-HUGE_PREFERENCES = PlantedDesign.of_kind("huge groups", shared_noise=0.5, preferences=0.15)
+HUGE_PREFERENCES = replace(PlantedDesign.of_kind("huge groups"), shared_noise=0.5, preferences=0.15)
 
 
 @dataclass(frozen=True)
@@ -108,21 +108,21 @@ def test_the_bounds_can_fail():
 
 @pytest.mark.parametrize("kind", NULL_KINDS)
 def test_equal_maps_are_seldom_told_apart(kind):
-    intervals = intervals_of(PlantedDesign.of_kind(kind), 100)
-    assert at_most(found_better(intervals), 100, MOST_ERROR)
-    assert at_most(sum(high < 0 for _, high in intervals), 100, MOST_ERROR)
-    assert keeps(covered(intervals), 100)
+    intervals = intervals_of(PlantedDesign.of_kind(kind), 80)
+    assert at_most(found_better(intervals), 80, MOST_ERROR)
+    assert at_most(sum(high < 0 for _, high in intervals), 80, MOST_ERROR)
+    assert keeps(covered(intervals), 80)
 
 
 def test_over_all_kinds_error_and_coverage_are_nominal():
-    intervals = [interval for kind in NULL_KINDS for interval in intervals_of(PlantedDesign.of_kind(kind), 100)]
+    intervals = [interval for kind in NULL_KINDS for interval in intervals_of(PlantedDesign.of_kind(kind), 80)]
     n = len(intervals)
     assert at_most(found_better(intervals), n, 0.025)
     assert at_most(sum(high < 0 for _, high in intervals), n, 0.025)
     assert 0.92 <= covered(intervals) / n <= 0.98
 
 
-@pytest.mark.parametrize("kind", ["exchangeable", "preferences", "shared noise and preferences"])
+@pytest.mark.parametrize("kind", ["preferences", "shared noise and preferences"])
 def test_an_advantage_of_a_fifth_is_found_in_seven_of_ten(kind):
     design = PlantedDesign.of_kind(kind, advantage=0.2)
     intervals = [screen.interval for screen in screens(design, 80)]
@@ -155,16 +155,16 @@ def placebo_tests(n):
 
 def test_a_placebo_as_good_as_the_learned_map_is_seldom_beaten_and_a_poor_one_costs_no_power():
     false, by_points, power, with_poor = 0, 0, 0, 0
-    for screen, (good, poor) in placebo_tests(80):
+    for screen, (good, poor) in placebo_tests(60):
         is_better = screen.interval[0] > 0
         power += is_better
         false += is_better and flipped(good, screen.seed)[0] > 0
         by_points += is_better and good.mean() > 0
         with_poor += is_better and flipped(poor, screen.seed)[0] > 0
-    assert at_most(false, 80, MOST_ERROR)
+    assert at_most(false, 60, MOST_ERROR)
     # Comparing points is a toss of a coin.
-    assert by_points / 80 > 0.35
-    assert power == with_poor > 70
+    assert by_points / 60 > 0.35
+    assert power == with_poor > 55
 
 
 @pytest.mark.parametrize(("kind", "advantage"), [("preferences", 0.0), ("overlapping groups", 0.4)])
@@ -197,29 +197,29 @@ def normal_interval(values):
 
 
 def test_the_procedure_holds_where_pairs_and_genes_do_not():
-    assert keeps(covered([screen.interval for screen in screens(HUGE_PREFERENCES, 100)]), 100)
+    assert keeps(covered([screen.interval for screen in screens(HUGE_PREFERENCES, 70)]), 70)
 
 
 def test_pairs_as_units_cover_a_third():
-    intervals = [normal_interval(pair_contributions(screen)) for screen in screens(HUGE_PREFERENCES, 100)]
-    assert not keeps(covered(intervals), 100)
-    assert covered(intervals) / 100 < 0.5
+    intervals = [normal_interval(pair_contributions(screen)) for screen in screens(HUGE_PREFERENCES, 70)]
+    assert not keeps(covered(intervals), 70)
+    assert covered(intervals) / 70 < 0.5
 
 
 def test_mcnemar_on_pairs_finds_a_difference_in_most_nulls():
     false = 0
-    for screen in screens(HUGE_PREFERENCES, 100):
+    for screen in screens(HUGE_PREFERENCES, 70):
         values = pair_contributions(screen)
         gained, lost = int((values > 0).sum()), int((values < 0).sum())
         # Exact: of pairs that differ, as many would be gained as lost.
         false += min(1.0, 2 * binom.cdf(min(gained, lost), gained + lost, 0.5)) <= 0.05
-    assert not at_most(false, 100, 0.05)
-    assert false / 100 > 0.5
+    assert not at_most(false, 70, 0.05)
+    assert false / 70 > 0.5
 
 
 def test_genes_as_units_cover_too_little():
     intervals = []
-    for screen in screens(HUGE_PREFERENCES, 100):
+    for screen in screens(HUGE_PREFERENCES, 70):
         n = screen.maps.simple.n_perturbations
         partner = np.zeros((n, n))
         partner[screen.known.first, screen.known.second] = partner[screen.known.second, screen.known.first] = 1
@@ -227,8 +227,8 @@ def test_genes_as_units_cover_too_little():
         shares = [np.take_along_axis(partner, rows, axis=1).sum(axis=1) for rows in screen.near]
         kept = degree > 0
         intervals.append(flipped(((shares[1] - shares[0]) / np.minimum(10, np.maximum(degree, 1)))[kept]))
-    assert not keeps(covered(intervals), 100)
-    assert covered(intervals) / 100 < 0.75
+    assert not keeps(covered(intervals), 70)
+    assert covered(intervals) / 70 < 0.75
 
 
 def hits_by_unit(screen, budget):
@@ -263,13 +263,13 @@ def test_our_bca_is_the_published_one():
 
 
 def test_bca_covers_too_little_where_few_groups_make_up_the_hits():
-    screens_ = screens(PlantedDesign.of_kind("stress axis"), 200)
+    screens_ = screens(PlantedDesign.of_kind("stress axis"), 150)
     contributions = [hits_by_unit(screen, 500) for screen in screens_]
     bca = covered([bca_interval(values, seed) for seed, values in enumerate(contributions)])
     flips = covered([flipped(values, seed) for seed, values in enumerate(contributions)])
-    assert not keeps(bca, 200)
-    assert bca / 200 < 0.92
-    assert keeps(flips, 200)
+    assert not keeps(bca, 150)
+    assert bca / 150 < 0.92
+    assert keeps(flips, 150)
 
 
 def test_connected_blocks_of_groups_leave_nothing_to_test():

@@ -146,9 +146,10 @@ def test_the_advantage_is_as_asked(kind, advantage):
         maps = simulate_maps(design, seed=seed)
         found.append([recall_of(maps, name).mean() for name in ("simple", "learned")])
     simple, learned = np.mean(found, axis=0)
-    error = np.std(np.diff(found, axis=1)) / np.sqrt(len(found)) / simple
-    assert learned / simple - 1 == pytest.approx(advantage, abs=4 * error)
-    assert simple == pytest.approx(expected_recall(design), abs=0.03)
+    # Of these screens and of those that the noise was tuned on.
+    error = np.std(np.diff(found, axis=1)) / np.sqrt(len(found)) / simple * 1.2
+    assert learned / simple - 1 == pytest.approx(advantage, abs=3 * error)
+    assert simple == pytest.approx(expected_recall(design), abs=0.02)
     assert expected_recall(design, advantage=advantage) == pytest.approx(
         (1 + advantage) * expected_recall(design), rel=0.01
     )

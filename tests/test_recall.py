@@ -159,7 +159,7 @@ def test_a_window_that_misses_is_widened(monkeypatch):
     passes.clear()
     monkeypatch.setattr(recall_module, "_WIDTHS", (5.0, np.inf))
     monkeypatch.setattr(
-        recall_module, "_window", lambda sample, share, *, width: (3.0, 4.0) if width == 5 else (-9.0, 9.0)
+        recall_module, "_window", lambda sample, share, *, width, slack: (3.0, 4.0) if width == 5 else (-9.0, 9.0)
     )
     assert null_thresholds(made) == expected
     assert len(passes) == 2

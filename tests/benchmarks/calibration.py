@@ -21,7 +21,7 @@ import platform
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -129,7 +129,7 @@ def run_line(kind: str, advantage: float, n_screens: int) -> Line:
 def run_other_truths(kind: str, n_truths: int) -> dict[str, float]:
     """Compute coverage of what the interval might be taken to speak of, and of what it does not."""
     design = PlantedDesign.of_kind(kind)
-    listed = PlantedDesign.of_kind(kind, hidden_groups=design.groups, perturbations=2 * design.perturbations)
+    listed = replace(design, hidden_groups=design.groups, perturbations=2 * design.perturbations)
     same, hidden = [], []
     for seed in range(n_truths):
         draws = []

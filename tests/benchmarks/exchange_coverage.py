@@ -40,6 +40,7 @@ ADVANTAGES = (0.0, 1.0)
 EXTRA = {
     "strong preferences": {"preferences": 0.5},
     "strong preferences and shared noise": {"preferences": 0.5, "shared_noise": 0.5},
+    "very strong preferences": {"preferences": 1.0},
     "25 groups": {"groups": 25},
 }
 LEAST_COVERAGE = 0.92

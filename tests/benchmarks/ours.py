@@ -183,17 +183,18 @@ def known_recall(folder: Path, size: Size) -> Prepared:
 
     made = _map(read_profiles(folder, size["rows"]))
     # As the packages that are compared with have it: pairs alone, no communities.
-    rows = {name: row for row, name in enumerate(made.names)}
+    n, labels = made.n_perturbations, pl.Enum(made.names)
 
     def look_up(source: str) -> KnownPairs:
         table = pl.read_csv(folder / f"{source}.txt")
         one, other = (
-            table[column].replace_strict(rows, default=-1, return_dtype=pl.Int64).to_numpy() for column in table.columns
+            table[column].cast(labels, strict=False).to_physical().cast(pl.Int64).fill_null(-1).to_numpy()
+            for column in table.columns
         )
         low, high = np.minimum(one, other), np.maximum(one, other)
-        kept = (low >= 0) & (low < high)
-        pair = np.unique(low[kept] * len(rows) + high[kept])
-        return KnownPairs(source, made.names, pair // len(rows), pair % len(rows), {}, "given", 0)
+        pair = np.sort(low * n + high)
+        pair = pair[(np.diff(pair, prepend=-1) > 0) & (pair >= 0) & (pair // n != pair % n)]
+        return KnownPairs(source, made.names, pair // n, pair % n, {}, "given", 0)
 
     def run() -> Any:
         return relationship_recall(made, [look_up(SOURCE.format(source)) for source in range(size["sources"])])

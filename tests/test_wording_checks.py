@@ -1,0 +1,139 @@
+"""What the page says beside the verdict."""
+
+from dataclasses import replace
+
+import polars as pl
+import pytest
+from verdicts import VIEW, judgement
+
+from explorer.benchmark import STRATA_SCHEMA, NoiseCeiling
+from explorer.decoys import TechnicalFdr
+from explorer.judge_details import Checks
+from explorer.power import DesignPower, plan_screen
+from explorer.reliability import Reliability
+from explorer.wording_checks import (
+    budget_sentences,
+    grid_note,
+    groups_sentence,
+    noise_sentences,
+    power_sentence,
+    reliability_sentence,
+    strata_sentence,
+    width_of,
+)
+
+NAN = float("nan")
+
+
+def strata(*differences):
+    lines = [
+        ("Pairs", "effect size", f"stratum {number}", 40, 100, 0.2, None if d is None else 0.2 + d, d)
+        for number, d in enumerate(differences)
+    ]
+    return pl.DataFrame(lines, schema=STRATA_SCHEMA, orient="row")
+
+
+def reliability(error=0.002):
+    empty = pl.DataFrame()
+    return Reliability(empty, empty, error, 0.03, 110, 6_000, 180, 22, 5, 0, ("Pairs",))
+
+
+def noise(reason=None):
+    table = pl.DataFrame({"level": [0.05, 0.1], "threshold": [0.9, 0.8], "n_pairs": [12, 30]})
+    return TechnicalFdr(table, pl.DataFrame(), 6_000, 500, 12.0, reason, 0)
+
+
+def checks(**changes):
+    made = Checks(
+        strata(0.1, -0.1, 0.05),
+        {"simple": reliability(), "learned": reliability(0.004)},
+        {"simple": noise(), "learned": noise("too few controls")},
+        {"learned": NoiseCeiling(0.6, 0.09, 10, 110)},
+        None,
+        {},
+    )
+    return replace(made, **changes)
+
+
+def test_budget():
+    said = budget_sentences(judgement())
+    assert [text.split()[0] for text in said] == ["In", "The", "Only"]
+    assert budget_sentences(judgement(known_hits=None)) == []
+
+
+def test_strata():
+    assert strata_sentence(checks(), judgement()).startswith(
+        "latent recalls more in 2 of 3 strata (Pairs, stratum 0 +.100; Pairs, stratum 2 +.050). A lead"
+    )
+    four = checks(strata=strata(0.1, 0.2, 0.3, 0.4, None))
+    text = strata_sentence(four, judgement())
+    assert "4 of 4 strata (most: Pairs, stratum 3 +.400; " in text
+    assert "1 more have fewer than 20 known pairs and say nothing." in text
+    assert "in 0 of 1 strata. A lead" in strata_sentence(checks(strata=strata(-0.1)), judgement())
+    assert strata_sentence(checks(strata=strata(None)), judgement()).startswith("No stratum has 20 known pairs.")
+    silent = checks(strata=None, silences={"strata": "the maps differ"})
+    assert strata_sentence(silent, judgement()) == "Strata can't be had: the maps differ."
+
+
+def test_reliability():
+    text = reliability_sentence(checks(), judgement())
+    assert text.startswith(
+        "raw: expected calibration error .200 percentage points (0 is best) where 3 % of 6,000 pairs are known; "
+        "latent: expected calibration error .400"
+    )
+    assert "not that it is true" in text
+    one = checks(reliability={"simple": reliability(NAN)})
+    assert reliability_sentence(one, judgement()) == "It can't be told: too few groups."
+    silent = checks(reliability={}, silences={"calibration of raw": "no known pair"})
+    assert reliability_sentence(silent, judgement()) == "It can't be told: no known pair."
+
+
+def test_noise():
+    said = noise_sentences(checks(), judgement())
+    assert said[0] == "raw: FDR against technical noise: of 6,000 pairs 12 at .05, 30 at .1."
+    assert said[1] == "latent: No FDR against technical noise: too few controls."
+    assert "not a probability of sharing a complex" in said[2]
+    assert "is among its 10 nearest in 60 % of 110 (by chance 9 %)" in said[3]
+    without = checks(fdr={"simple": noise("no controls")}, ceiling={}, silences={"replicate halves of raw": "none"})
+    assert noise_sentences(without, judgement()) == [
+        "raw: No FDR against technical noise: no controls.",
+        "No noise ceiling: none.",
+    ]
+
+
+def test_groups():
+    assert groups_sentence(judgement()).startswith("1 of 3 groups gain in latent, 1 lose, and 1 stay as they are.")
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_grid(missing):
+    score = NAN if missing else 0.5
+    grid = pl.DataFrame(
+        {
+            "representation": ["raw", "raw", "latent", "latent"],
+            "kind": ["simple", "simple", "learned", "learned"],
+            "alignment": ["none", "center"] * 2,
+            "score": [0.2, 0.3, 0.25, score],
+            "chance": [0.01] * 4,
+            "reason": [""] * 4,
+        }
+    )
+    text = grid_note(grid, VIEW)
+    assert text.startswith("Macro partner recall at 10, by chance .010; more is better.")
+    assert "raw gains +.100 from none to its best (center)" in text
+    assert "from raw to latent under none it is +.050 (framed)" in text
+    assert ("No score (–): center can't be had for all." in text) is missing
+    assert "has looked at 4 of them" in text
+    other = grid_note(grid, replace(VIEW, align="center"))
+    assert f"it is {'not defined' if missing else '+.200'}" in other
+
+
+def test_power():
+    found = DesignPower(plan_screen(), 0.2, 200, 0.26, 0.2, 0.32, 0.01, 0.36, 0.43, 0.12, 24, 0.3, 0.9)
+    text = power_sentence(found)
+    assert "20 % more partners than the simple map's .36" in text
+    assert "in 26 % of screens (95 % interval 20 % to 32 %)" in text
+
+
+def test_width():
+    assert [width_of(share) for share in (0.0, 0.5, 1.0)] == ["2%", "50%", "100%"]

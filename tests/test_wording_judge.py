@@ -1,0 +1,247 @@
+"""What a judgement says: every number with its null, its units, its direction and its interval."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import verdicts
+from verdicts import VIEW, compared, flip, judged_of, judgement, with_test
+
+from explorer.catalog import open_catalog
+from explorer.judged import Judged, Looked
+from explorer.verdict import Primary
+from explorer.wording_judge import (
+    TONES,
+    about_rows,
+    change_sentence,
+    context_line,
+    declared_sentence,
+    disagreement_sentence,
+    evidence,
+    head,
+    hits_sentence,
+    largest_sentence,
+    meaning_sentence,
+    meter_sentence,
+    numbers_sentence,
+    opponent_sentence,
+    placebo_sentence,
+    reason_sentence,
+    seeds_sentence,
+    verdict_sentence,
+)
+
+WORDS = ("worth it", "not shown", "worse", "underpowered", "locked")
+NAN = float("nan")
+LOCKED = judgement(
+    verdict="locked",
+    reason="the recipes differ in alignment 'none' against 'center'; make both maps alike and ask again",
+    primary=Primary(10, NAN, NAN, NAN, replace(flip(0, 0), estimate=NAN, half_width=NAN, p=NAN), "given"),
+    sources=(),
+    known_hits=None,
+    placebos=(),
+    rivals=(),
+    seeds=(),
+)
+EXPLORATORY = replace(VIEW, k=5)
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_every_word_has_its_sentences(word):
+    found = judgement(verdict=word)
+    assert head(judged_of(found))
+    assert word in TONES
+    assert verdict_sentence(found, VIEW).endswith(".")
+    assert meaning_sentence(found).startswith("For your next experiments: ")
+    for text in (verdict_sentence(found, VIEW), meaning_sentence(found)):
+        assert "\n" not in text
+        assert "significant" not in text
+
+
+def test_worth_it():
+    found = judgement()
+    assert head(judged_of(found)) == "Worth it"
+    assert verdict_sentence(found, VIEW) == (
+        "In alpha, latent brings known partners together better than raw does, and better than every placebo."
+    )
+    assert numbers_sentence(found) == (
+        "Of the known partners that can be among the 10 nearest, 30 % are in latent and 20 % in raw (by chance 1 %; "
+        "more is better). Difference +.100, 95 % interval +.070 to +.130, p .01: the mean over 30 groups of known "
+        "partners of equal weight, 20 of which differ."
+    )
+    assert reason_sentence(found) == "", "the figures say it"
+
+
+def test_another_combination_is_marked():
+    found = judged_of(judgement(), view=EXPLORATORY, declared=judgement(verdict="worse"))
+    assert head(found) == "Worth it · exploratory"
+    assert declared_sentence(found) == (
+        "Exploratory: this is not the combination that was declared beforehand (latent against raw, alignment none, "
+        "all sources, k = 10, in alpha), whose verdict is “worse”."
+    )
+    assert declared_sentence(judged_of(judgement())).startswith("This is the combination that was declared beforehand:")
+
+
+def test_communities_are_said_to_be_communities():
+    found = judgement()
+    made = replace(found, primary=replace(found.primary, groups="communities"))
+    assert "30 communities of known partners" in numbers_sentence(made)
+
+
+def test_not_shown_says_which_of_its_reasons():
+    test = flip(0.01, 0.03)
+    plain = with_test(test, verdict="not shown")
+    assert "it is not shown that latent brings known partners together better than raw does." in verdict_sentence(
+        plain, VIEW
+    )
+    assert numbers_sentence(plain).endswith("The interval includes 0.")
+    assert reason_sentence(plain) == ""
+    unbeaten = judgement(
+        verdict="not shown",
+        reason="macro partner recall@10, learned − simple: +0.100, but the placebo 'noise' is not beaten",
+        placebos=(compared("noise", 0.29, 0.01, 0.05),),
+    )
+    assert "a placebo does as well" in verdict_sentence(unbeaten, VIEW)
+    assert reason_sentence(unbeaten).startswith("Macro partner recall@10, learned − simple: +.100, but the placebo")
+    budget = judgement(verdict="not shown", reason="but among the 100 most similar pairs it holds fewer: -12.0")
+    assert "hold fewer known ones" in verdict_sentence(budget, VIEW)
+    assert "−12.0" in reason_sentence(budget)
+
+
+def test_locked_says_why_and_no_number():
+    assert numbers_sentence(LOCKED) == (
+        "None: the recipes differ in alignment 'none' against 'center'; make both maps alike and ask again."
+    )
+    words = [word for word, _ in evidence(LOCKED)]
+    assert words == ["Figures", "What would change it"]
+    every = " ".join([text for _, text in evidence(LOCKED)] + [verdict_sentence(LOCKED, VIEW)])
+    assert "not defined" not in every
+    assert "nan" not in every
+
+
+def test_opponent():
+    assert opponent_sentence(judgement()) == "", "none scores higher"
+    found = judgement(rivals=(compared("norm", 0.1, 0.2, 0.1), compared("sums", 0.35, -0.05, 0.03)))
+    assert opponent_sentence(found) == (
+        "Another simple representation, sums, scores higher than raw (35 % against 20 %): the learned one must beat "
+        "that. latent − sums is −.050 (95 % interval −.080 to −.020)."
+    )
+
+
+def test_placebos():
+    assert placebo_sentence(judgement()) == (
+        "latent beats each of 2 placebos. The best, norm, scores 5 %; latent − norm is +.250 (95 % interval +.200 to "
+        "+.300)."
+    )
+    unbeaten = judgement(placebos=(compared("noise", 0.02, 0.28, 0.05), compared("norm", 0.3, 0.0, 0.05)))
+    assert placebo_sentence(unbeaten).startswith("latent does not beat norm. The best, norm, scores 30 %")
+    assert placebo_sentence(judgement(placebos=())).startswith("There is no placebo")
+    assert "beats the one placebo" in placebo_sentence(judgement(placebos=(compared("noise", 0.02, 0.28, 0.05),)))
+
+
+def test_seeds():
+    assert seeds_sentence(judgement(seeds=())) == ""
+    assert seeds_sentence(judgement()) == (
+        "The same model from the other seed scores 28 % (this one 30 %); the spread is .020, less than the difference "
+        "judged, +.100. 1 of 1 lie above raw as well."
+    )
+    wide = judgement(seeds=(compared("one", 0.1, -0.1, 0.05), compared("two", 0.31, 0.11, 0.05)))
+    assert "the spread is .210, no less than the difference judged: it may be the seed's. 1 of 2 lie above raw" in (
+        seeds_sentence(wide)
+    )
+    assert seeds_sentence(with_test(flip(0.0, 0.01))).endswith("it may be the seed's.")
+
+
+def test_known_hits_are_printed_in_the_fixed_form():
+    hits = judgement().known_hits
+    assert hits_sentence(hits) == (
+        "In this screen the learned map's top 100 holds 21 more known pairs (91 v 70). They come from 3.4 effective "
+        "groups; the generalising interval is −59 … +101."
+    )
+    assert largest_sentence(hits) == (
+        "The groups that make up most of it: Pairs: one (+12), Pairs: two (−3). By chance a list of 100 pairs "
+        "holds 2.5."
+    )
+    fewer = replace(hits, simple=91.0, learned=70.0, test=flip(-21, 80))
+    assert "holds 21 fewer known pairs (70 v 91)" in hits_sentence(fewer)
+    same = replace(hits, learned=70.0, test=flip(0, 3), largest=())
+    assert hits_sentence(same) == "In this screen the learned map's top 100 holds as many known pairs (70 v 70)."
+    assert largest_sentence(same) == ""
+
+
+def test_disagreement():
+    assert disagreement_sentence(judgement()) == (
+        "Only pairs on which the maps disagree can repay the learned one: 40 of 100. Known among them: 31 of the 40 "
+        "that only latent lists (78 %), 10 of the 40 that only raw lists (25 %). Not known is not false."
+    )
+    hits = judgement().known_hits
+    same = judgement(known_hits=replace(hits, only_simple=(0, 0), only_learned=(0, 0)))
+    assert disagreement_sentence(same).startswith("Both lists of 100 pairs are the same")
+    assert disagreement_sentence(LOCKED) == ""
+
+
+def test_what_would_change_it():
+    # 30 units and a smallest detectable difference of .07: .05 takes 30 · 1.96 = 58.8 of them.
+    found = with_test(flip(0.01, 0.05), verdict="not shown")
+    assert change_sentence(found) == (
+        "A true difference of .070 would have shown here 4 times in 5. With 29 more annotated groups like these a "
+        "difference of .05 would show."
+    )
+    few = with_test(flip(0.01, 0.05, n_units=15), verdict="underpowered")
+    assert change_sentence(few) == "It takes 20 groups for a verdict, and there are 15."
+    alike = with_test(flip(0.01, 0.05, n_discordant=2), verdict="underpowered")
+    assert change_sentence(alike).startswith("It takes 6 groups on which the maps differ, and there are 2")
+    equal = with_test(flip(0.0, 0.0, n_discordant=0), verdict="underpowered")
+    assert change_sentence(equal).startswith("The maps differ in no group")
+    assert change_sentence(with_test(flip(-0.1, 0.05), verdict="worse")).startswith("The whole interval lies below 0")
+    assert change_sentence(judgement(verdict="not shown")).startswith("A learned map that beats every placebo")
+    assert "Two maps whose recipes differ" in change_sentence(LOCKED)
+
+
+def test_meter():
+    looked = Looked()
+    declared = judged_of(judgement(verdict="worse"))
+    assert meter_sentence(declared, looked, n_looked=looked.add(declared)) == (
+        "This is the combination that was declared beforehand (latent against raw, alignment none, all sources, k = 10, "
+        "in alpha), and the only one looked at so far."
+    )
+    other = judged_of(judgement(), view=EXPLORATORY, declared=declared.judgement)
+    text = meter_sentence(other, looked, n_looked=looked.add(other))
+    assert text.startswith("You have looked at 2 combinations of context, source, k, budget, alignment and")
+    assert "(“worse” 1, “worth it” 1)" in text
+    assert "it is exploratory: the declared verdict stays “worse”" in text
+    assert "a false “worth it” in up to 5 % of cases where there is nothing to find; for one look it is 2.5 %" in text
+    again = meter_sentence(declared, looked, n_looked=looked.add(declared))
+    assert "You have looked at 2 combinations" in again
+    assert "This is the declared one." in again
+
+
+def test_the_cost_of_looking_is_a_share():
+    looked = Looked()
+    for k in range(1, 51):
+        n_looked = looked.add(judged_of(judgement(), view=replace(VIEW, k=k)))
+    judged = judged_of(judgement(), view=replace(VIEW, k=50))
+    assert n_looked == 50
+    assert "up to 100 % of cases" in meter_sentence(judged, looked, n_looked=50)
+
+
+def test_notes_are_said():
+    found = judgement(notes=("one thing", "another thing."))
+    assert dict(evidence(found))["To be known"] == "One thing. Another thing."
+
+
+def test_undefined_is_said():
+    found = judgement()
+    made = replace(found, primary=replace(found.primary, simple=math.nan))
+    assert "not defined in raw" in numbers_sentence(made)
+
+
+def test_about(tmp_path):
+    catalog = open_catalog(verdicts.write_catalog(tmp_path))
+    rows = dict(about_rows(catalog, Judged(VIEW, judgement(), VIEW, judgement())))
+    assert rows["Dataset"] == "Toy screen"
+    assert rows["Simple representation"].startswith("raw (simple)")
+    assert "recipe" in rows["Learned recipe"]
+    assert rows["Known: Pairs"] == "CC0 · nobody"
+    assert "Known: Sets" not in rows
+    assert context_line(catalog, VIEW) == "Toy screen. Context alpha: alpha cells."
