@@ -208,7 +208,11 @@ def attribution(answer, grid_button, grid_cancel, grid_ticker, grid_work):
     mo.stop(
         grid_work is None,
         mo.vstack(
-            [mo.md("## What learning adds, and what alignment adds"), mo.md(wording_checks.GRID_OFFER), grid_button]
+            [
+                mo.md("## What learning adds, and what alignment adds"),
+                mo.md(fill("{text}", text=wording_checks.GRID_OFFER)),
+                grid_button,
+            ]
         ),
     )
     mo.stop(

@@ -40,13 +40,14 @@ from explorer.moments import ScreenMoments, collect_moments, merge_moments
 from explorer.partners import chance_recall, partner_recall
 from explorer.pictures import write_layouts
 from explorer.placebos import make_placebos
-from explorer.recall import NullThresholds, Recall, matched_control, null_thresholds, relationship_recall
+from explorer.recall import Recall, matched_control, relationship_recall
 from explorer.relate import Neighborhood, Neighborhoods, Ranking, neighborhood, neighborhoods, rank_all
 from explorer.relationships import GeneSets, Knowledge, Relationships, compare_enrichment, enrichment
 from explorer.retrieval import Retrieval, chance_precision, replicate_precision
 from explorer.screen import Context, Representation, Roles, Screen
 from explorer.significance import SignFlip, sign_flip
 from explorer.simulate import ScreenDesign, SimulatedScreen, simulate_screen
+from explorer.tails import NullThresholds, null_thresholds
 from explorer.text import plain_text
 from explorer.verdict import Judgement, judge, units_needed
 

@@ -13,8 +13,8 @@ import polars as pl
 from explorer.aggregate import PerturbationMap
 from explorer.errors import InputError, listed
 from explorer.known import KnownPairs
-from explorer.recall import NullThresholds, null_thresholds, pair_hits
 from explorer.relate import TIE_DECIMALS, check_k
+from explorer.tails import NullThresholds, null_thresholds, pair_hits
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]

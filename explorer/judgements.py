@@ -28,6 +28,7 @@ from explorer import (
     relate,
     relationships,
     significance,
+    tails,
     totals,
     verdict,
 )
@@ -41,11 +42,12 @@ from explorer.known import KnownPairs, Units, pool_units
 from explorer.load import Dataset
 from explorer.partners import DEFAULT_K, chance_recall, partner_recall
 from explorer.placebos import make_placebos
-from explorer.recall import NullThresholds, Recall
+from explorer.recall import Recall
 from explorer.relate import Neighborhoods, check_k, neighborhoods
 from explorer.relationships import GeneSets, Relationships
 from explorer.significance import SignFlip
 from explorer.store import artefact_key
+from explorer.tails import NullThresholds
 from explorer.verdict import (
     DEFAULT_BUDGET,
     MOST_BUDGET,
@@ -78,7 +80,7 @@ _MAPS_SHARE = 0.3
 # The code that decides what a judgement says: where it changes, what was kept is not used.
 _MADE_BY: tuple[ModuleType, ...] = (
     aggregate, align, expression, hits, kernels, known, moments, partners, placebos, recall, relate, relationships,
-    significance, totals, verdict,
+    significance, tails, totals, verdict,
 )  # fmt: skip
 _TYPES = (
     Judgement, KnownHits, KnownPairs, MapComparison, Neighborhoods, NullThresholds, Primary, Recall, SignFlip,

@@ -15,10 +15,11 @@ from explorer.errors import InputError, listed
 from explorer.hits import PooledPairs, TopPairs, by_unit, known_credit, pool_pairs, top_pairs
 from explorer.known import GroupKind, KnownPairs, Units, known_pairs, pool_units
 from explorer.partners import DEFAULT_K, chance_recall, partner_recall
-from explorer.recall import Recall, matched_control, null_thresholds, relationship_recall
+from explorer.recall import Recall, matched_control, relationship_recall
 from explorer.relate import check_k, neighborhoods
 from explorer.relationships import GeneSets, Relationships
 from explorer.significance import SignFlip, benjamini_hochberg, effective_units, sign_flip, sign_flips
+from explorer.tails import null_thresholds
 
 Floats = npt.NDArray[np.float64]
 Verdict = Literal["worth it", "not shown", "worse", "underpowered", "locked"]

@@ -29,8 +29,8 @@ from explorer.errors import InputError
 from explorer.halves import replicate_halves
 from explorer.knowledge import knowledge_beside
 from explorer.known import GIVEN, KnownPairs
-from explorer.recall import null_thresholds, pair_hits
 from explorer.screen import Screen
+from explorer.tails import null_thresholds, pair_hits
 
 SAMPLES = st.lists(st.integers(-3, 3).map(float), min_size=2, max_size=30)
 

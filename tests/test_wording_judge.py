@@ -202,8 +202,8 @@ def test_meter():
     looked = Looked()
     declared = judged_of(judgement(verdict="worse"))
     assert meter_sentence(declared, looked, n_looked=looked.add(declared)) == (
-        "This is the combination that was declared beforehand (latent against raw, alignment none, all sources, k = 10, "
-        "in alpha), and the only one looked at so far."
+        "This is the combination that was declared beforehand (latent against raw, alignment none, all sources, "
+        "k = 10, in alpha), and the only one looked at so far."
     )
     other = judged_of(judgement(), view=EXPLORATORY, declared=declared.judgement)
     text = meter_sentence(other, looked, n_looked=looked.add(other))

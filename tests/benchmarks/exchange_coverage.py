@@ -83,10 +83,8 @@ class Line:
 
 def design_of(kind: str, advantage: float) -> PlantedDesign:
     """Take the design of a line."""
-    settings = {"noise": NOISE, "advantage": advantage}
-    if kind in EXTRA:
-        return PlantedDesign(**{**settings, **EXTRA[kind]})
-    return PlantedDesign.of_kind(kind, **settings)
+    base = PlantedDesign(**EXTRA[kind]) if kind in EXTRA else PlantedDesign.of_kind(kind)
+    return replace(base, noise=NOISE, advantage=advantage)
 
 
 def recalls(design: PlantedDesign, seed: int) -> tuple[dict[int, Floats], Floats]:
