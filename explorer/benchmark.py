@@ -1,19 +1,21 @@
-"""Where a recall comes from: strata of it, the bias of near neighbours on a chromosome, and what noise would allow."""
+"""What stands beside a recall: its strata, how well replicates repeat, and what noise allows."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from explorer.activity import ACTIVE_Q, Activity
 from explorer.aggregate import PerturbationMap
 from explorer.errors import InputError, listed
 from explorer.known import KnownPairs
+from explorer.proximity import FEWEST_PAIRS, arm_numbers
 from explorer.relate import TIE_DECIMALS, check_k
+from explorer.significance import sign_flip
 from explorer.tails import NullThresholds, null_thresholds, pair_hits
 
 Floats = npt.NDArray[np.float64]
@@ -35,34 +37,16 @@ STRATA_SCHEMA = {
     "learned": pl.Float64,
     "difference": pl.Float64,
 }
-PROXIMITY_SCHEMA = {
-    "arm": pl.String,
+REPLICATES_SCHEMA = {
+    "measure": pl.String,
     "n_perturbations": pl.Int64,
-    "n_within": pl.Int64,
-    "n_cross": pl.Int64,
-    "probability": pl.Float64,
+    "simple": pl.Float64,
+    "learned": pl.Float64,
+    "difference": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
     "p": pl.Float64,
 }
-# A share of fewer pairs moves by more than .05 with each of them.
-FEWEST_PAIRS = 20
-# A mean of fewer genes would bring in more noise than it takes away, and take a gene from itself.
-FEWEST_UNEXPRESSED = 5
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ProximityBias:
-    """How often two perturbations of one chromosome arm are more similar than two of different arms.
-
-    Attributes
-    ----------
-    arms
-        One line an arm: ``arm, n_perturbations, n_within, n_cross, probability, p``, the most biased first.
-    probability
-        Mean over the arms, weighted by their pairs; .5 without bias, NaN where no arm has enough pairs.
-    """
-
-    arms: pl.DataFrame = field(repr=False)
-    probability: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +107,7 @@ def strata(
     _check_same(simple, learned, known)
     found: list[dict[str, object]] = []
     whole = (null_thresholds(simple), null_thresholds(learned))
-    arms = None if position is None else _numbers_of(position, simple.names)
+    arms = None if position is None else arm_numbers(position, simple.names)
     # Ties are broken by name, so that the thirds are of the same size.
     for label, rows in zip(EFFECT_THIRDS, np.array_split(np.argsort(simple.norms, kind="stable"), 3), strict=True):
         inside = np.zeros(len(simple.names), dtype=bool)
@@ -154,149 +138,6 @@ def strata(
     order = {source.name: place for place, source in enumerate(known)}
     found.sort(key=lambda line: order[str(line["source"])])
     return pl.DataFrame(found, schema=STRATA_SCHEMA)
-
-
-def proximity_bias(
-    perturbation_map: PerturbationMap, arms: Mapping[str, str], *, more_than: int = FEWEST_PAIRS
-) -> ProximityBias:
-    """Measure whether perturbations of one chromosome arm are similar for lying on it, as after cutting by Cas9.
-
-    Parameters
-    ----------
-    perturbation_map
-        The map; profiles of length zero and perturbations without an arm are left out.
-    arms
-        Chromosome arm by name of the perturbation.
-    more_than
-        Arms with this many pairs or fewer are left out.
-
-    Returns
-    -------
-    ProximityBias
-        For each arm the probability that a pair within it has a larger cosine than a pair of one inside and one
-        outside, ties counted half, and the one-sided p of Brunner and Munzel. Pairs share perturbations and are not
-        independent, so p is too small: it ranks arms and proves nothing.
-
-    Raises
-    ------
-    InputError
-        When no perturbation of the map has an arm.
-
-    References
-    ----------
-    Lazar et al. 2024, doi:10.1038/s41588-024-01758-y (the bias); Brunner and Munzel 2000,
-    doi:10.1002/(SICI)1521-4036(200001)42:1<17::AID-BIMJ17>3.0.CO;2-U.
-    """
-    number = _numbers_of(arms, perturbation_map.names)
-    placed = np.flatnonzero((number >= 0) & (perturbation_map.norms > 0))
-    unit = perturbation_map.profiles[placed] / perturbation_map.norms[placed, None]
-    number, lines = number[placed], []
-    for arm in np.unique(number).tolist():
-        inside = unit[number == arm]
-        n_within = len(inside) * (len(inside) - 1) // 2
-        if n_within <= more_than or len(inside) == len(unit):
-            continue
-        within = (inside @ inside.T)[np.triu_indices(len(inside), k=1)]
-        cross = (inside @ unit[number != arm].T).ravel()
-        probability, p = brunner_munzel(within, cross)
-        label = arms[perturbation_map.names[placed[np.flatnonzero(number == arm)[0]]]]
-        lines.append((label, len(inside), n_within, len(cross), probability, p))
-    table = pl.DataFrame(lines, schema=PROXIMITY_SCHEMA, orient="row").sort(
-        "probability", "arm", descending=[True, False]
-    )
-    weights = table["n_within"].to_numpy().astype(np.float64)
-    mean = float(np.average(table["probability"].to_numpy(), weights=weights)) if len(lines) else float("nan")
-    return ProximityBias(table, mean)
-
-
-def brunner_munzel(larger: npt.ArrayLike, smaller: npt.ArrayLike) -> tuple[float, float]:
-    """Estimate the probability that one sample exceeds another, ties counted half, and its one-sided p.
-
-    Parameters
-    ----------
-    larger, smaller
-        The samples, two values or more each; only the first is sorted, so let it be the smaller one.
-
-    Returns
-    -------
-    tuple
-        Probability, and p of the hypothesis that it is .5 or less, from Student's t. Where the samples do not
-        overlap, p is 0 or 1; where both are constant and equal, NaN.
-    """
-    from scipy.special import stdtr
-
-    first, second = np.sort(np.asarray(larger, dtype=np.float64)), np.asarray(smaller, dtype=np.float64)
-    n, m = len(first), len(second)
-    below, upto = np.searchsorted(first, second, side="left"), np.searchsorted(first, second, side="right")
-    # How many of the other sample lie below each value, ties counted half: its rank among all less that among its own.
-    over_second = n - (below + upto) / 2
-    smaller_than = np.cumsum(np.bincount(upto, minlength=n + 1))[:n]
-    not_above = np.cumsum(np.bincount(below, minlength=n + 1))[:n]
-    over_first = (smaller_than + not_above) / 2
-    probability = float(over_first.mean() / m)
-    parts = np.array([n * over_first.var(ddof=1), m * over_second.var(ddof=1)])
-    if parts.sum() == 0:
-        return probability, float("nan") if probability == 0.5 else float(probability < 0.5)
-    statistic = n * m * (probability - 0.5) / np.sqrt(parts.sum())
-    freedom = parts.sum() ** 2 / (parts**2 / (np.array([n, m]) - 1)).sum()
-    return probability, float(stdtr(freedom, -statistic))
-
-
-def subtract_arm_mean(
-    perturbation_map: PerturbationMap, arms: Mapping[str, str], *, unexpressed: Iterable[str]
-) -> PerturbationMap:
-    """Take from every perturbation the mean profile of the unexpressed genes of its chromosome arm.
-
-    What an unexpressed gene shows is the cut, not the gene; so what its arm shares goes, and the rest stays.
-
-    Parameters
-    ----------
-    perturbation_map
-        The map.
-    arms
-        Chromosome arm by name of the perturbation; those without one stay as they are.
-    unexpressed
-        Genes that are not expressed in these cells.
-
-    Returns
-    -------
-    PerturbationMap
-        The recipe says what was subtracted; arms with fewer than 5 unexpressed genes stay as they are.
-
-    Raises
-    ------
-    InputError
-        When no arm has enough unexpressed genes.
-
-    References
-    ----------
-    Lazar et al. 2024, doi:10.1038/s41588-024-01758-y.
-    """
-    silent_genes = set(unexpressed)
-    number = _numbers_of(arms, perturbation_map.names)
-    is_reference = np.array([name in silent_genes for name in perturbation_map.names])
-    profiles = perturbation_map.profiles.astype(np.float64)
-    corrected, n_left, used = profiles.copy(), 0, []
-    n_arms = int(number.max()) + 1
-    for arm in range(n_arms):
-        reference = np.flatnonzero((number == arm) & is_reference)
-        if len(reference) < FEWEST_UNEXPRESSED:
-            n_left += 1
-            continue
-        corrected[number == arm] -= profiles[reference].mean(axis=0)
-        used += [f"{arms[perturbation_map.names[row]]}\t{perturbation_map.names[row]}" for row in reference]
-    if not used:
-        msg = (
-            f"no arm has {FEWEST_UNEXPRESSED} or more unexpressed genes in the map, {is_reference.sum()} of the "
-            f"{len(silent_genes):,} named are in it: name more, spelled as there ({listed(perturbation_map.names[:3])})"
-        )
-        raise InputError(msg)
-    recipe = perturbation_map.recipe
-    digest = hashlib.sha256("\n".join([*used, *(f"{k}={arms[k]}" for k in sorted(arms))]).encode()).hexdigest()[:8]
-    count = f"{len(used):,} genes; too few in {n_left} of {n_arms} arms"
-    note = f"mean of the unexpressed genes of each arm subtracted ({count})"
-    made = replace(recipe, alignment=f"{recipe.alignment}, less the arm's mean ({digest})", notes=(*recipe.notes, note))
-    return PerturbationMap(perturbation_map.names, corrected.astype(np.float32), perturbation_map.table, made)
 
 
 def noise_ceiling(halves: tuple[PerturbationMap, PerturbationMap], *, k: int = 10) -> NoiseCeiling:
@@ -338,6 +179,54 @@ def noise_ceiling(halves: tuple[PerturbationMap, PerturbationMap], *, k: int = 1
     one, other = one.restricted_to(shared), other.restricted_to(shared)
     found = [_found_among(*pair, k=k) for pair in ((one, other), (other, one))]
     return NoiseCeiling(recall=float(np.mean(found)), chance=k / len(shared), k=k, n=len(shared))
+
+
+def replicate_scores(simple: Activity, learned: Activity, *, seed: int = 0) -> pl.DataFrame:
+    """Compare how well the replicates of a perturbation repeat in two representations.
+
+    Each perturbation that is judged in both is a unit: all of its replicates count once. Perturbations with a common
+    effect are not independent, so the interval is for this list of perturbations, and no verdict hangs on it.
+
+    Parameters
+    ----------
+    simple, learned
+        Activity in both, judged in the same alignment.
+    seed
+        Of the signs.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``measure, n_perturbations, simple, learned, difference, low, high, p``: means of *replicate consistency* and of
+        *average precision above chance* (0 by chance, 1 at best), and the *share active* (q below 0.1), with 95 %
+        sign-flip intervals of learned − simple. A measure that is defined for no perturbation of both is left out.
+
+    Raises
+    ------
+    InputError
+        When activity was judged in different alignments.
+    """
+    if simple.alignment != learned.alignment:
+        msg = f"activity was judged in {simple.alignment!r} and in {learned.alignment!r}: judge both in the same"
+        raise InputError(msg)
+    columns = {
+        "replicate consistency": pl.col("consistency"),
+        "average precision above chance": pl.col("normalized_average_precision"),
+        "share active": pl.when(pl.col("q").is_not_nan()).then((pl.col("q") < ACTIVE_Q).cast(pl.Float64)),
+    }
+    both = simple.table.select("perturbation", **columns).join(
+        learned.table.select("perturbation", **columns), on="perturbation", suffix=" learned"
+    )
+    lines = []
+    for name in columns:
+        pair = both.select(one=name, other=f"{name} learned").fill_nan(None).drop_nulls()
+        if not pair.height:
+            continue
+        low, high = pair["one"].to_numpy(), pair["other"].to_numpy()
+        test = sign_flip(high - low, seed=seed)
+        means = float(low.mean()), float(high.mean())
+        lines.append((name, pair.height, *means, test.estimate, test.low, test.high, test.p))
+    return pl.DataFrame(lines, schema=REPLICATES_SCHEMA, orient="row")
 
 
 def _found_among(queries: PerturbationMap, candidates: PerturbationMap, *, k: int) -> Floats:
@@ -403,17 +292,3 @@ def _check_same(simple: PerturbationMap, learned: PerturbationMap, known: Iterab
     if wrong:
         msg = f"looked up in another map: {listed(wrong)}; call known_pairs with the names of these maps"
         raise InputError(msg)
-
-
-def _numbers_of(position: Mapping[str, str], names: Sequence[str]) -> Rows:
-    """Give each perturbation the number of its position, −1 where it has none."""
-    number = {
-        label: place for place, label in enumerate(sorted({position[name] for name in names if name in position}))
-    }
-    if not number:
-        msg = (
-            f"none of the {len(names):,} perturbations has a position: name them as the map does, such as "
-            f"{listed(names[:3])}"
-        )
-        raise InputError(msg)
-    return np.array([number[position[name]] if name in position else -1 for name in names], dtype=np.intp)

@@ -28,7 +28,7 @@ LAYERS = (
     ("aggregate", "simulate", "cluster", "nulls"),
     ("relate", "halves", "activity", "energy", "known"),
     ("compare", "layout", "partners", "tails", "hits", "decoys"),
-    ("recall", "reliability", "exchange", "planted"),
+    ("recall", "reliability", "exchange", "planted", "proximity"),
     ("benchmark",),
     ("verdict",),
     ("power", "placebos"),
