@@ -23,7 +23,7 @@ from explorer.work import Workshop
 
 APP = PROJECT / "apps" / "judge.py"
 # What a page must not wait for; the calibration below the verdict alone takes scikit-learn, and runs beside the page.
-HEAVY = ("scanpy", "umap", "torch", "pandas", "matplotlib", "sklearn", "anndata")
+HEAVY = ("scanpy", "umap", "torch", "pandas", "sklearn", "anndata")
 PAYLOADS = (
     "<img src=x onerror=window.__pwned=1>",
     "<script src=data:text/javascript,window.__pwned=1></script>",

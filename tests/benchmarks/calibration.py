@@ -38,6 +38,8 @@ from explorer.verdict import judge
 
 K = 10
 ADVANTAGES = (0.1, 0.2, 0.4)
+# The advantage whose power is drawn as often as a null.
+MAIN_ADVANTAGE = 0.2
 # Error on either side, and coverage, that a judge must keep to.
 MOST_ERROR = 0.04
 LEAST_COVERAGE, MOST_COVERAGE = 0.92, 0.98
@@ -244,7 +246,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     judged = {"judged": 0, "another interval": 0, "another word": 0, "lists disagree": 0}
     for kind in options.kinds:
         null = run_line(kind, 0.0, options.screens)
-        lines += [null, *(run_line(kind, advantage, some) for advantage in ADVANTAGES)]
+        lines.append(null)
+        for advantage in ADVANTAGES:
+            lines.append(run_line(kind, advantage, options.screens if advantage == MAIN_ADVANTAGE else some))
         placebos[kind] = run_placebos(kind, some)
         detectable[kind] = run_detectable(null, some)
         for advantage in (0.0, GUARDED):
