@@ -251,6 +251,12 @@ def owed_to(answer, check_cancel, check_ticker, check_work):
             mo.md("### Does similarity say how likely a pair is to be known?"),
             mo.md(fill("{text}", text=wording_checks.reliability_sentence(checks, answer.judgement))),
             judge_charts.reliability_chart(judge_details.reliability_frame(checks), names=_names),
+            mo.md("### Do replicates repeat better?"),
+            mo.md(fill("{text}", text=wording_checks.replicates_sentence(checks))),
+            small_table(checks.replicates, formats=judge_details.REPLICATE_FORMATS)
+            if checks.replicates is not None and checks.replicates.height
+            else "",
+            mo.md(fill("{text}", text=wording_checks.exchange_sentence(checks))),
             mo.md("### What noise allows"),
             mo.md(
                 "\n".join(

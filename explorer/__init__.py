@@ -8,6 +8,7 @@ from explorer.activity import Activity, PerturbationActivity, PositionConfound, 
 from explorer.aggregate import PerturbationMap, Recipe, build_map, map_from_moments
 from explorer.align import METHODS as ALIGNMENTS
 from explorer.align import Alignment, fit_alignment
+from explorer.benchmark import NoiseCeiling, noise_ceiling, replicate_scores, strata
 from explorer.card import Card, read_card
 from explorer.compare import (
     Agreement,
@@ -20,9 +21,11 @@ from explorer.compare import (
     overlap_distribution,
     rank_biased_overlap,
 )
+from explorer.decoys import TechnicalFdr, edge_fdr, technical_fdr
 from explorer.embed import double_center, effect_norm, principal_components, random_projection
 from explorer.energy import EnergyTest, energy_distance, energy_distances, energy_test, perturbation_energy
 from explorer.errors import InputError
+from explorer.exchange import ExchangeRate, exchange_rate, screen_exchange_rate
 from explorer.expression import (
     LogNormalizedSource,
     PrincipalComponents,
@@ -40,9 +43,13 @@ from explorer.moments import ScreenMoments, collect_moments, merge_moments
 from explorer.partners import chance_recall, partner_recall
 from explorer.pictures import write_layouts
 from explorer.placebos import make_placebos
+from explorer.planted import NULL_KINDS, PlantedDesign, PlantedMaps, simulate_maps
+from explorer.power import DesignPower, judge_power, plan_screen
+from explorer.proximity import ProximityBias, proximity_bias, subtract_arm_mean
 from explorer.recall import Recall, matched_control, relationship_recall
 from explorer.relate import Neighborhood, Neighborhoods, Ranking, neighborhood, neighborhoods, rank_all
 from explorer.relationships import GeneSets, Knowledge, Relationships, compare_enrichment, enrichment
+from explorer.reliability import Reliability, calibrate_similarity
 from explorer.retrieval import Retrieval, chance_precision, replicate_precision
 from explorer.screen import Context, Representation, Roles, Screen
 from explorer.significance import SignFlip, sign_flip
@@ -55,6 +62,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ALIGNMENTS",
+    "NULL_KINDS",
     "Activity",
     "Agreement",
     "Alignment",
@@ -62,7 +70,9 @@ __all__ = [
     "Comparison",
     "Context",
     "Dataset",
+    "DesignPower",
     "EnergyTest",
+    "ExchangeRate",
     "GeneSets",
     "InputError",
     "Judgement",
@@ -72,18 +82,23 @@ __all__ = [
     "LogNormalizedSource",
     "Neighborhood",
     "Neighborhoods",
+    "NoiseCeiling",
     "NullThresholds",
     "OverlapDistribution",
     "PerturbationActivity",
     "PerturbationMap",
+    "PlantedDesign",
+    "PlantedMaps",
     "PositionConfound",
     "PrincipalComponents",
     "PrincipalComponentsSource",
     "ProjectedSource",
+    "ProximityBias",
     "Ranking",
     "Recall",
     "Recipe",
     "Relationships",
+    "Reliability",
     "Representation",
     "Retrieval",
     "Roles",
@@ -92,9 +107,11 @@ __all__ = [
     "ScreenMoments",
     "SignFlip",
     "SimulatedScreen",
+    "TechnicalFdr",
     "TopPairs",
     "Units",
     "build_map",
+    "calibrate_similarity",
     "chance_precision",
     "chance_recall",
     "collect_moments",
@@ -102,14 +119,17 @@ __all__ = [
     "compare_enrichment",
     "compare_query",
     "double_center",
+    "edge_fdr",
     "effect_norm",
     "energy_distance",
     "energy_distances",
     "energy_test",
     "enrichment",
+    "exchange_rate",
     "fit_alignment",
     "graph_overlap",
     "judge",
+    "judge_power",
     "known_pairs",
     "load_dataset",
     "load_knowledge",
@@ -122,14 +142,17 @@ __all__ = [
     "merged_table",
     "neighborhood",
     "neighborhoods",
+    "noise_ceiling",
     "null_thresholds",
     "overlap_distribution",
     "partner_recall",
     "pca_layout",
     "perturbation_energy",
     "plain_text",
+    "plan_screen",
     "pool_units",
     "principal_components",
+    "proximity_bias",
     "random_projection",
     "rank_all",
     "rank_biased_overlap",
@@ -138,10 +161,16 @@ __all__ = [
     "relationship_recall",
     "replicate_halves",
     "replicate_precision",
+    "replicate_scores",
     "rotate_onto",
+    "screen_exchange_rate",
     "sign_flip",
+    "simulate_maps",
     "simulate_screen",
+    "strata",
     "streamed_principal_components",
+    "subtract_arm_mean",
+    "technical_fdr",
     "top_pairs",
     "umap_layout",
     "units_needed",

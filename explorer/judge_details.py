@@ -11,10 +11,11 @@ import numpy as np
 import polars as pl
 
 from explorer.aggregate import PerturbationMap
-from explorer.benchmark import NoiseCeiling, noise_ceiling, strata
+from explorer.benchmark import NoiseCeiling, noise_ceiling, replicate_scores, strata
 from explorer.catalog import (
     Catalog,
     identity_of,
+    shared_activity,
     shared_halves,
     shared_knowledge,
     shared_map,
@@ -29,6 +30,7 @@ from explorer.judged import SEED, JudgeView
 from explorer.judgements import remember, shared_curve, shared_grid
 from explorer.load import Dataset
 from explorer.power import DesignPower, judge_power, plan_screen
+from explorer.proximity import ProximityBias, proximity_bias
 from explorer.relationships import Relationships
 from explorer.reliability import Reliability, calibrate_similarity
 from explorer.screen import Screen
@@ -52,6 +54,10 @@ POWER_CONTROLS: Mapping[str, tuple[str, int]] = {
 MOST_POWER_CELLS = 200_000
 # How the page writes the columns of the pairs.
 PAIR_FORMATS = {"cosine, simple": "{:.3f}", "cosine, learned": "{:.3f}"}
+REPLICATE_FORMATS = {
+    "simple": "{:.3f}", "learned": "{:.3f}", "difference": "{:+.3f}", "low": "{:+.3f}", "high": "{:+.3f}",
+    "p": "{:.2g}",
+}  # fmt: skip
 _RELIABILITY_SCHEMA = {
     "side": pl.String, "predicted": pl.Float64, "observed": pl.Float64, "n_pairs": pl.Int64, "n_known": pl.Int64,
     "effective_groups": pl.Float64,
@@ -89,6 +95,10 @@ class Checks:
         As `explorer.benchmark.strata` gives it; None where it can't be had.
     reliability, fdr, ceiling
         Similarity as a chance of a known pair; pairs beyond technical noise; what replicate halves reach.
+    replicates
+        As `explorer.benchmark.replicate_scores` gives it; None where activity can't be judged.
+    proximity
+        Bias of perturbations at one place, where the screen declares places.
     exchange
         Replicates that would let the simple map do as well.
     silences
@@ -99,6 +109,8 @@ class Checks:
     reliability: Mapping[str, Reliability]
     fdr: Mapping[str, TechnicalFdr]
     ceiling: Mapping[str, NoiseCeiling]
+    replicates: pl.DataFrame | None = field(repr=False)
+    proximity: Mapping[str, ProximityBias]
     exchange: ExchangeRate | None
     silences: Mapping[str, str]
 
@@ -194,10 +206,12 @@ def _check(dataset: Dataset, view: JudgeView, say: Progress) -> Checks:
             silences[what] = str(error)
             return None
 
-    split = attempt("strata", 0.0, lambda: strata(simple, learned, known, position=positions(screen, simple)))
+    places = positions(screen, simple)
+    split = attempt("strata", 0.0, lambda: strata(simple, learned, known, position=places))
     reliability: dict[str, Reliability] = {}
     fdr: dict[str, TechnicalFdr] = {}
     ceiling: dict[str, NoiseCeiling] = {}
+    proximity: dict[str, ProximityBias] = {}
     for side, made, name, start in (("simple", simple, view.simple, 0.1), ("learned", learned, view.learned, 0.4)):
         curve = attempt(f"calibration of {name}", start, partial(calibrate_similarity, made, known, seed=SEED))
         noise = attempt(f"technical noise in {name}", start + 0.1, partial(_technical, dataset, view, name))
@@ -205,12 +219,15 @@ def _check(dataset: Dataset, view: JudgeView, say: Progress) -> Checks:
         reliability |= {side: curve} if curve is not None else {}
         fdr |= {side: noise} if noise is not None else {}
         ceiling |= {side: reach} if reach is not None else {}
+        if places is not None:
+            proximity[side] = proximity_bias(made, places)
+    replicates = attempt("replicate scores", 0.65, partial(_replicates, dataset, view))
     exchange = attempt(
         "exchange rate",
         0.7,
         partial(_exchange, dataset, view, sources, progress=lambda what, share: say(what, 0.7 + 0.3 * share)),
     )
-    return Checks(split, reliability, fdr, ceiling, exchange, silences)
+    return Checks(split, reliability, fdr, ceiling, replicates, proximity, exchange, silences)
 
 
 def start_power(**values: object) -> Ticket[DesignPower]:
@@ -315,6 +332,16 @@ def _ceiling(dataset: Dataset, view: JudgeView, name: str) -> NoiseCeiling:
         msg = "there are no replicates to divide"
         raise InputError(msg)
     return noise_ceiling(halves, k=view.k)
+
+
+def _replicates(dataset: Dataset, view: JudgeView) -> pl.DataFrame:
+    found = []
+    for name in (view.simple, view.learned):
+        activity, silence = shared_activity(dataset, view.context, name, alignment=view.align)
+        if activity is None:
+            raise InputError(silence)
+        found.append(activity)
+    return replicate_scores(found[0], found[1], seed=SEED)
 
 
 def _exchange(

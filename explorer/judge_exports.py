@@ -51,6 +51,7 @@ def tables(catalog: Catalog, judged: Judged) -> dict[str, pl.DataFrame]:
         "strata": checks.strata if checks is not None else None,
         "calibration": reliability_frame(checks) if checks is not None else None,
         "technical-noise": technical_frame(checks) if checks is not None else None,
+        "replicates": checks.replicates if checks is not None else None,
         "attribution": grid.result if grid is not None else None,
     }
     return {name: table for name, table in found.items() if table is not None}

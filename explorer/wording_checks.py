@@ -9,6 +9,7 @@ import polars as pl
 
 from explorer.decoys import CAPTION as TECHNICAL
 from explorer.digits import number, percent, plain, signed
+from explorer.exchange import COVERAGE
 from explorer.judge_details import Checks
 from explorer.judged import JudgeView
 from explorer.power import DesignPower
@@ -119,7 +120,39 @@ def noise_sentences(checks: Checks, judgement: Judgement) -> list[str]:
     ]
     if not checks.ceiling:
         said.append(f"No noise ceiling: {_silence(checks, 'replicate halves') or 'there are no replicates'}.")
+    said += [
+        f"{names[side]}: two perturbations at one place are more alike than two at different places in "
+        f"{percent(found.probability)} of comparisons (50 % without such a bias)."
+        for side, found in checks.proximity.items()
+    ]
     return said
+
+
+def exchange_sentence(checks: Checks) -> str:
+    """Say what the learned map is worth in replicates, with the coverage that such sets were measured to have."""
+    found = checks.exchange
+    if found is None:
+        return f"No exchange rate: {_silence(checks, 'exchange rate') or 'it was not computed'}."
+    said = plain(found.sentence)
+    if found.reason is not None:
+        return said
+    held = [line.coverage for line in COVERAGE]
+    notes = "".join(f" {note[:1].upper()}{note[1:].rstrip('.')}." for note in found.notes)
+    return (
+        f"{said}{notes} In {len(held)} kinds of planted screens such a set held the true number in "
+        f"{100 * min(held):.1f} to {100 * max(held):.1f} % of screens (nominal 95)."
+    )
+
+
+def replicates_sentence(checks: Checks) -> str:
+    """Introduce the table of replicate scores, or say why there is none."""
+    if checks.replicates is None or not checks.replicates.height:
+        reason = _silence(checks, "replicate scores") or "no perturbation has replicates in both"
+        return f"Whether replicates repeat better can't be told: {reason.rstrip('.')}."
+    return (
+        "Means over perturbations, learned − simple with its 95 % interval; more is better. It holds for these "
+        "perturbations only, and no verdict hangs on it: what repeats may be noise that all replicates share."
+    )
 
 
 def groups_sentence(judgement: Judgement) -> str:

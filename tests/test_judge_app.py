@@ -126,7 +126,7 @@ def test_locked_shows_why_and_no_chart(app, tmp_path, monkeypatch):
         assert absent not in page
 
 
-def test_first_view_imports_little():
+def test_first_view_imports_little(toy_root):
     code = """
 import importlib.util, json, sys
 from explorer import judge_details
@@ -144,7 +144,7 @@ assert definitions["answer"].judgement.verdict
 print(json.dumps([name for name in sys.argv[3:] if name in sys.modules]))
 """
     found = subprocess.run(
-        [sys.executable, "-c", code, str(APP), str(DEMO / "perturbseq"), *HEAVY],
+        [sys.executable, "-c", code, str(APP), str(toy_root), *HEAVY],
         cwd=PROJECT,
         env={**os.environ, "PYTHONPATH": str(PROJECT)},
         capture_output=True,

@@ -107,6 +107,8 @@ def test_first_view_then_another(server, browser, tmp_path):
         page = judge.page
         page.get_by_text("In line_A, scvi brings known partners together less well than pseudobulk does.").wait_for()
         page.get_by_text("This is the combination that was declared beforehand").wait_for()
+        judge.wait_for_parameter("budget", "100")
+        page.wait_for_function("new URLSearchParams(location.search).get('recipes')?.includes('.')")
         assert set(judge.parameters()) == {
             "dataset", "context", "simple", "learned", "align", "sources", "k", "budget", "recipes",
         }  # fmt: skip
@@ -144,21 +146,23 @@ def check_card_offline(browser, card: Path) -> None:
         assert visit.page.locator(".word").evaluate("element => getComputedStyle(element).fontWeight") == "700"
 
 
-def test_dark_theme(server, browser):
-    with opened(browser, link(server), dark=True, width=1024) as judge:
+def test_dark_theme_and_what_a_link_can_not_have(server, browser):
+    hostile = {"k": "99", "align": PAYLOADS[0], "sources": "CORUM", "budget": "many"}
+    with opened(browser, link(server, **hostile), dark=True, width=1024) as judge:
+        for said in ("k = '99' is not a number", "unknown alignment", "unknown sources 'CORUM'", "budget = 'many'"):
+            judge.wait_for_notice(said)
         judge.wait_for_checks()
         assert max(judge.page.evaluate(BACKGROUND)) < 60
         assert judge.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_long_work_is_told_cancelled_and_freezes_nobody(server, browser):
-    with opened(browser, link(server, context="line_B"), word="Worse") as judge:
+    with opened(browser, link(server)) as judge:
         judge.wait_for_checks()
         judge.press("Score every representation under every alignment")
         judge.progress.wait_for()
-        with opened(browser, link(server, context="line_C", k=5), word="Worse · exploratory") as other:
-            other.choose("Simple", "pca-20")
-            other.wait_for_parameter("simple", "pca-20")
+        with opened(browser, link(server, k=5, context="line_B"), word="Worse · exploratory") as other:
+            assert other.parameters()["k"] == "5"
             assert judge.progress.count() == 1, "the first is still at work"
         judge.press("Cancel")
         judge.wait_for_notice("cancelled")
@@ -201,13 +205,6 @@ def test_forged_values_are_refused_in_a_sentence(server, browser):
         judge.page.keyboard.press("ArrowRight")
         judge.wait_for_parameter("budget", "200")
         judge.wait_for_verdict("Worse")
-
-
-def test_what_a_link_can_not_have_is_said(server, browser):
-    hostile = {"k": "99", "align": PAYLOADS[0], "sources": "CORUM", "budget": "many"}
-    with opened(browser, link(server, **hostile)) as judge:
-        for said in ("k = '99' is not a number", "unknown alignment", "unknown sources 'CORUM'", "budget = 'many'"):
-            judge.wait_for_notice(said)
 
 
 def test_names_that_attack_the_page(browser, tmp_path):

@@ -116,6 +116,9 @@ def test_checks(checks):
     assert set(checks.ceiling) == {"simple", "learned"}
     assert 0 < checks.ceiling["learned"].chance < checks.ceiling["learned"].recall <= 1
     assert set(checks.fdr) == {"simple", "learned"}
+    assert checks.replicates["measure"].to_list()[0] == "replicate consistency"
+    assert checks.proximity == {}
+    assert checks.exchange.reason is None
     assert reliability_frame(checks).columns[0] == "side"
     assert technical_frame(checks).columns == ["side", "level", "threshold", "n_pairs"]
 
@@ -152,8 +155,9 @@ def test_positions(tmp_path):
     assert set(found) == set(verdicts.NAMES)
     assert len(set(found.values())) == 3, "the arm, not the plate, which differs within a perturbation"
     assert positions(shared_screen(dataset, "beta"), shared_map(dataset, "beta", "raw")) is None, "all are alike"
-    kinds = made(start_checks(catalog, VIEW)).strata["stratum kind"].to_list()
-    assert "position" in kinds
+    found = made(start_checks(catalog, VIEW))
+    assert "position" in found.strata["stratum kind"].to_list()
+    assert set(found.proximity) == {"simple", "learned"}
 
 
 def test_without_a_declared_position():

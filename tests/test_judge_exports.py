@@ -53,7 +53,7 @@ def test_everything(catalog, found):
     assert set(names_in(tables_zip(catalog, found))) == {
         f"{name}.csv"
         for name in ("differences", "recall-by-source", "groups", "what-would-change-it", "budget-curve", "strata",
-                     "disagreement", "calibration", "technical-noise", "attribution")
+                     "replicates", "disagreement", "calibration", "technical-noise", "attribution")
     }  # fmt: skip
     drawn = set(figures(catalog, found))
     assert drawn >= {"differences", "recall-by-source", "budget-curve", "strata", "calibration", "attribution"}

@@ -8,16 +8,20 @@ from verdicts import VIEW, judgement
 
 from explorer.benchmark import STRATA_SCHEMA, NoiseCeiling
 from explorer.decoys import TechnicalFdr
+from explorer.exchange import ExchangeRate
 from explorer.judge_details import Checks
 from explorer.power import DesignPower, plan_screen
+from explorer.proximity import ProximityBias
 from explorer.reliability import Reliability
 from explorer.wording_checks import (
     budget_sentences,
+    exchange_sentence,
     grid_note,
     groups_sentence,
     noise_sentences,
     power_sentence,
     reliability_sentence,
+    replicates_sentence,
     strata_sentence,
     width_of,
 )
@@ -49,6 +53,8 @@ def checks(**changes):
         {"simple": reliability(), "learned": reliability(0.004)},
         {"simple": noise(), "learned": noise("too few controls")},
         {"learned": NoiseCeiling(0.6, 0.09, 10, 110)},
+        None,
+        {},
         None,
         {},
     )
@@ -99,6 +105,35 @@ def test_noise():
         "raw: No FDR against technical noise: no controls.",
         "No noise ceiling: none.",
     ]
+
+
+def test_proximity():
+    found = ProximityBias(pl.DataFrame(), 0.62)
+    said = noise_sentences(checks(proximity={"learned": found}), judgement())
+    assert said[-1].startswith(
+        "latent: two perturbations at one place are more alike than two at different places in 62 %"
+    )
+
+
+def test_exchange_travels_with_its_measured_coverage():
+    rate = ExchangeRate(3, 6, 24, ((1.8, 3.1),), pl.DataFrame(), None, 0, ("a note",))
+    text = exchange_sentence(checks(exchange=rate))
+    assert text.startswith("To equal the learned map of 3 replicates, the simple map would need 1.8 to 3.1 replicates")
+    assert " A note. In " in text
+    assert text.endswith("% of screens (nominal 95).")
+    silent = ExchangeRate(1, 1, 0, (), pl.DataFrame(), "one replicate", 0)
+    assert exchange_sentence(checks(exchange=silent)) == "No exchange rate: one replicate."
+    assert exchange_sentence(checks(silences={"exchange rate": "k is too large"})) == (
+        "No exchange rate: k is too large."
+    )
+
+
+def test_replicates():
+    assert replicates_sentence(checks(silences={"replicate scores": "no controls."})) == (
+        "Whether replicates repeat better can't be told: no controls."
+    )
+    table = pl.DataFrame({"measure": ["replicate consistency"]})
+    assert replicates_sentence(checks(replicates=table)).startswith("Means over perturbations")
 
 
 def test_groups():
