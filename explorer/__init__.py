@@ -43,7 +43,7 @@ from explorer.moments import ScreenMoments, collect_moments, merge_moments
 from explorer.partners import chance_recall, partner_recall
 from explorer.pictures import write_layouts
 from explorer.placebos import make_placebos
-from explorer.planted import NULL_KINDS, PlantedDesign, PlantedMaps, simulate_maps
+from explorer.planted import PlantedDesign, PlantedMaps, simulate_maps
 from explorer.power import DesignPower, judge_power, plan_screen
 from explorer.proximity import ProximityBias, proximity_bias, subtract_arm_mean
 from explorer.recall import Recall, matched_control, relationship_recall
@@ -62,7 +62,6 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ALIGNMENTS",
-    "NULL_KINDS",
     "Activity",
     "Agreement",
     "Alignment",
