@@ -120,6 +120,7 @@ description = "The first 32 principal components of double-centered: as many dim
 kind = "learned"
 source = "autoencoder_{context}.parquet"
 description = "The 32 latents of a denoising autoencoder of double-centered, seed 0."
+of = "double-centered"
 trained = """
 By make.py, for the first version of this project. It saw double-centered, scaled by one factor, of all lines
 of one context; the contexts were trained apart, and no known relationship was read.
@@ -137,6 +138,7 @@ source = "autoencoder-seed-1_{context}.parquet"
 description = "The same autoencoder from seed 1: beside autoencoder it shows what depends on the seed."
 trained = "As autoencoder, from seed 1."
 seed_of = "autoencoder"
+of = "double-centered"
 
 [representations.autoencoder-seed-2]
 kind = "learned"
@@ -144,6 +146,7 @@ source = "autoencoder-seed-2_{context}.parquet"
 description = "The same autoencoder from seed 2."
 trained = "As autoencoder, from seed 2."
 seed_of = "autoencoder"
+of = "double-centered"
 
 [representations.random-projection-raw]
 kind = "placebo"
