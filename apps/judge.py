@@ -173,7 +173,7 @@ def differences(answer):
 def at_my_budget(answer, budget_cancel, budget_ticker, budget_work):
     budget_ticker.value, budget_cancel.value
     mo.stop(
-        not budget_work.wait(judged.patience(mo.app_meta().mode)),
+        not budget_work.wait_at_first(judged.patience(mo.app_meta().mode)),
         progress_of(budget_work, budget_ticker, budget_cancel, heading="At my budget"),
     )
     at_budget = budget_work.result
@@ -216,7 +216,7 @@ def attribution(answer, grid_button, grid_cancel, grid_ticker, grid_work):
         ),
     )
     mo.stop(
-        not grid_work.wait(judged.patience(mo.app_meta().mode)),
+        not grid_work.wait_at_first(judged.patience(mo.app_meta().mode)),
         progress_of(grid_work, grid_ticker, grid_cancel, heading="What learning adds, and what alignment adds"),
     )
     mo.stop(grid_work.result is None, mo.vstack([problem_of(grid_work), grid_button]))
@@ -234,7 +234,7 @@ def attribution(answer, grid_button, grid_cancel, grid_ticker, grid_work):
 def owed_to(answer, check_cancel, check_ticker, check_work):
     check_ticker.value, check_cancel.value
     mo.stop(
-        not check_work.wait(judged.patience(mo.app_meta().mode)),
+        not check_work.wait_at_first(judged.patience(mo.app_meta().mode)),
         progress_of(check_work, check_ticker, check_cancel, heading="Is it only effect size, or popularity?"),
     )
     checks = check_work.result
@@ -314,7 +314,7 @@ def power_found(power_cancel, power_problem, power_ticker, power_work):
     mo.stop(bool(power_problem), mo.callout(mo.md(fill("{problem}", problem=power_problem)), kind="warn"))
     mo.stop(power_work is None)
     mo.stop(
-        not power_work.wait(judged.patience(mo.app_meta().mode)),
+        not power_work.wait_at_first(judged.patience(mo.app_meta().mode)),
         progress_of(power_work, power_ticker, power_cancel, heading="Simulating"),
     )
     mo.stop(power_work.result is None, problem_of(power_work))
@@ -509,7 +509,7 @@ def waited(cancel_button, ticker, ticket):
     ticker.value, cancel_button.value
     mo.stop(ticket is None)
     mo.stop(
-        not ticket.wait(judged.patience(mo.app_meta().mode)),
+        not ticket.wait_at_first(judged.patience(mo.app_meta().mode)),
         progress_of(ticket, ticker, cancel_button, heading="Judging"),
     )
     finished = ticket

@@ -96,7 +96,8 @@ class Checks:
     reliability, fdr, ceiling
         Similarity as a chance of a known pair; pairs beyond technical noise; what replicate halves reach.
     replicates
-        As `explorer.benchmark.replicate_scores` gives it; None where activity can't be judged.
+        As `explorer.benchmark.replicate_scores` gives it, with ``perturbations`` for their number; None where activity
+        can't be judged.
     proximity
         Bias of perturbations at one place, where the screen declares places.
     exchange
@@ -341,7 +342,7 @@ def _replicates(dataset: Dataset, view: JudgeView) -> pl.DataFrame:
         if activity is None:
             raise InputError(silence)
         found.append(activity)
-    return replicate_scores(found[0], found[1], seed=SEED)
+    return replicate_scores(found[0], found[1], seed=SEED).rename({"n_perturbations": "perturbations"})
 
 
 def _exchange(

@@ -57,6 +57,7 @@ class Ticket(Generic[T]):
     def __init__(self, workshop: Workshop, job: _Job, number: int) -> None:
         self._workshop, self._job, self._number = workshop, job, number
         self._withdrawn = False
+        self._since = time.monotonic()
         # A page that is gone takes its ticket with it. Nothing but an append: it may run at any moment, in any thread.
         weakref.finalize(self, workshop.released.append, (job, number)).atexit = False
 
@@ -97,6 +98,10 @@ class Ticket(Generic[T]):
         """Wait until the work is finished, for so long at the most; whether it is."""
         self._workshop.hear(self._job, self._number)
         return self._withdrawn or self._job.is_finished.wait(seconds)
+
+    def wait_at_first(self, seconds: float | None) -> bool:
+        """Wait as `wait` does, but until the ticket is so old: whoever asks again and again waits only once."""
+        return self.wait(None if seconds is None else max(0.0, self._since + seconds - time.monotonic()))
 
     def cancel(self) -> None:
         """Withdraw: the work stops at its next step unless somebody else waits for it."""

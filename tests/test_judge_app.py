@@ -19,6 +19,7 @@ from files import toy_anndata, write_anndata
 from test_explore_app import is_one_sentence, is_path_join, nothing_shown
 
 from explorer import judge_details, judged
+from explorer.errors import InputError
 from explorer.work import Workshop
 
 APP = PROJECT / "apps" / "judge.py"
@@ -62,8 +63,15 @@ def html_of(app: marimo.App, path: Path) -> str:
 # ---------------------------------------------------------------- the verdict
 
 
-def test_perturbseq_demo(app):
+def test_perturbseq_demo(app, monkeypatch):
+    def left_out(*_, **options):
+        message = "left out"
+        raise InputError(message)
+
+    # It takes seconds, and the toy has one.
+    monkeypatch.setattr(judge_details, "screen_exchange_rate", left_out)
     found = shown(app, DEMO / "perturbseq")
+    assert found["checks"].silences == {"exchange rate": "left out"}
     assert found["catalog_problem"] == found["view_problem"] == found["link_warning"] == ""
     assert found["problems"] == ()
     answer = found["answer"]

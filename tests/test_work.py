@@ -173,6 +173,18 @@ def test_any_other_error_is_one_line_and_logged(workshop, caplog):
     assert "work failed" in caplog.text
 
 
+def test_waiting_at_first_is_over_once_the_ticket_is_old_enough(workshop):
+    steps = Steps()
+    ticket = workshop.start("key", steps)
+    assert not ticket.wait_at_first(0.05)
+    begun = time.monotonic()
+    for _ in range(20):
+        assert not ticket.wait_at_first(0.05)
+    assert time.monotonic() - begun < 20 * 0.05, "not as long again each time"
+    steps.go.set()
+    assert ticket.wait_at_first(None)
+
+
 def test_find(workshop):
     assert workshop.find("key") is None
     ticket = workshop.start("key", lambda say: 1)
