@@ -48,17 +48,27 @@ def _but(judgement: Judgement) -> str:
 def meaning_sentence(judgement: Judgement) -> str:
     """Say what the verdict means for somebody who must choose the next experiments."""
     learned, simple = judgement.learned, judgement.simple
+    if judgement.verdict == "locked":
+        return (
+            "For your next experiments: this says nothing. Choose two representations that went through the same steps."
+        )
+    # A convenient opponent must not send anybody to the second best list.
+    best = judgement.better_simple[0] if judgement.better_simple else None
+    if judgement.verdict == "worth it" and best is not None and not best.beaten:
+        return (
+            f"For your next experiments: not yet. {best.name}, another simple representation, scores higher than "
+            f"{simple} and is not beaten; judge {learned} against it."
+        )
+    from_whom = simple if best is None else f"{best.name}, the simple representation that scores highest"
     return {
         "worth it": f"For your next experiments: choose from {learned}, for complexes and pathways like those known. "
         "What is not annotated was not judged.",
-        "not shown": f"For your next experiments: stay with {simple}. That no gain is shown does not mean that there "
+        "not shown": f"For your next experiments: stay with {from_whom}. That no gain is shown does not mean that there "
         "is none; what would show it stands below.",
-        "worse": f"For your next experiments: choose from {simple}, and where the two disagree trust it more. "
-        f"{learned} loses partners that are already known.",
+        "worse": f"For your next experiments: choose from {from_whom}, and where it disagrees with {learned} trust it "
+        f"more. {learned} loses partners that are already known.",
         "underpowered": f"For your next experiments: stay with {simple}, since it is the simpler one, or bring more "
         "known complexes and pathways of these perturbations.",
-        "locked": "For your next experiments: this says nothing. Choose two representations that went through the "
-        "same steps.",
     }[judgement.verdict]
 
 

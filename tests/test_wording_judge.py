@@ -245,3 +245,15 @@ def test_about(tmp_path):
     assert rows["Known: Pairs"] == "CC0 · nobody"
     assert "Known: Sets" not in rows
     assert context_line(catalog, VIEW) == "Toy screen. Context alpha: alpha cells."
+
+
+@pytest.mark.parametrize("verdict", ["worth it", "not shown", "worse"])
+def test_nobody_is_sent_to_the_second_best_simple_list(verdict):
+    higher = judgement(verdict=verdict, rivals=(compared("pca", 0.35, -0.05, 0.08),))
+    assert "pca" in meaning_sentence(higher)
+    if verdict == "worth it":
+        assert "not yet" in meaning_sentence(higher)
+    lower = judgement(verdict=verdict, rivals=(compared("pca", 0.1, 0.2, 0.08),))
+    assert "pca" not in meaning_sentence(lower)
+    beaten = judgement(verdict="worth it", rivals=(compared("pca", 0.25, 0.05, 0.02),))
+    assert "choose from latent" in meaning_sentence(beaten)
