@@ -63,8 +63,8 @@ def meaning_sentence(judgement: Judgement) -> str:
     return {
         "worth it": f"For your next experiments: choose from {learned}, for complexes and pathways like those known. "
         "What is not annotated was not judged.",
-        "not shown": f"For your next experiments: stay with {from_whom}. That no gain is shown does not mean that there "
-        "is none; what would show it stands below.",
+        "not shown": f"For your next experiments: stay with {from_whom}. That no gain is shown does not mean that "
+        "there is none; what would show it stands below.",
         "worse": f"For your next experiments: choose from {from_whom}, and where it disagrees with {learned} trust it "
         f"more. {learned} loses partners that are already known.",
         "underpowered": f"For your next experiments: stay with {simple}, since it is the simpler one, or bring more "
