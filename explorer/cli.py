@@ -26,7 +26,7 @@ from explorer.catalog import open_catalog
 from explorer.errors import InputError, shown
 from explorer.expression import PrincipalComponentsSource
 from explorer.judged import JudgeView
-from explorer.judgements import own_sources, shared_judgement
+from explorer.judgements import default_alignment, own_sources, shared_judgement
 from explorer.knowledge import knowledge_beside, read_source
 from explorer.load import Dataset, load_dataset, load_screen
 from explorer.moments import collect_moments, describe_excluded
@@ -376,12 +376,12 @@ def _offered(dataset: Dataset) -> str:
 
 def _judge(options: argparse.Namespace) -> None:
     dataset = load_dataset(options.path, roles=_roles(options))
+    context = dataset.context(options.context)
     if options.simple is None or options.learned is None:
         missing = [f"a {of} one with --{of}" for of in ("simple", "learned") if getattr(options, of) is None]
         msg = f"choose two representations, {' and '.join(missing)}: {_offered(dataset)}"
         raise InputError(msg)
-    context = dataset.context(options.context)
-    alignment = options.align or (dataset.card.defaults or {}).get("align", "none")
+    alignment = options.align or default_alignment(dataset, context)
     files = tuple(read_source(path) for path in options.relationships or ())
     sources = tuple(options.source) if options.source else () if files else None
     notes = list(dataset.notes)

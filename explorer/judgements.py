@@ -71,6 +71,7 @@ T = TypeVar("T")
 Source = Relationships | GeneSets
 
 MOST_REMEMBERED = 256
+FEWEST_CONTROLS = 2
 # Budgets of a curve: three in every power of ten.
 _BUDGET_STEPS = (1, 2, 5)
 _FEWEST_BUDGET = 10
@@ -112,6 +113,18 @@ _digests = Shared(MOST_REMEMBERED)
 def own_sources(dataset: Dataset) -> tuple[str, ...]:
     """Names of the sources of known pairs beside a dataset: what it is judged by where nothing is chosen."""
     return tuple(source.name for source in shared_knowledge(dataset).relationships)
+
+
+def default_alignment(dataset: Dataset, context: str) -> str:
+    """Alignment to judge by where none is chosen: the card's, else ``center`` where controls stand in every batch.
+
+    Many learned representations were told the batches. Unaligned, they are held against simple ones that still carry
+    them, and win for that alone: so only a screen of one batch, or without controls to align to, is judged as it is.
+    """
+    declared = (dataset.card.defaults or {}).get("align")
+    if declared is not None:
+        return declared
+    return "center" if _n_control_batches(dataset, context) > 1 else "none"
 
 
 def shared_judgement(
@@ -164,6 +177,12 @@ def shared_judgement(
     one, other = (shared_map(dataset, context, name, alignment=alignment) for name in (simple, learned))
     _require_profiles(one, other)
     maps, notes = {}, _notes_on_kinds(dataset, simple, learned)
+    n_batches = _n_control_batches(dataset, context) if alignment == "none" else 0
+    if n_batches > 1:
+        notes.append(
+            f"nothing is aligned, though there are controls in all {n_batches} batches: a representation that was told "
+            "the batches is favoured by that alone, so judge with the alignment 'center' before you believe it"
+        )
     for number, name in enumerate(wanted):
         say(f"map of {name}", _MAPS_SHARE * number / (len(wanted) + 1))
         try:
@@ -401,6 +420,16 @@ def _placebos(
         key,
         lambda: make_placebos(shared_screen(dataset, context), simple, learned, inputs=inputs, seed=seed),
     )
+
+
+def _n_control_batches(dataset: Dataset, context: str) -> int:
+    """Count the batches of a screen where each has the two controls that centring needs; 0 otherwise."""
+    screen = shared_screen(dataset, context)
+    if screen.roles.batch is None:
+        return 0
+    batches = screen.rows.select(batch=pl.col(screen.roles.batch), control=pl.Series(screen.is_control()))
+    controls = batches.group_by("batch").agg(pl.col("control").sum())["control"].to_numpy()
+    return len(controls) if len(controls) and controls.min() >= FEWEST_CONTROLS else 0
 
 
 @contextmanager

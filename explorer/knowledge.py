@@ -22,7 +22,7 @@ _GMT_ENDINGS = (".gmt", ".gmt.gz")
 _MOSTLY = 0.5
 
 
-def load_knowledge(folder: Path) -> Knowledge:
+def load_knowledge(folder: str | Path) -> Knowledge:
     """Read every file of known pairs and gene sets that a folder's card names.
 
     Raises
@@ -30,6 +30,7 @@ def load_knowledge(folder: Path) -> Knowledge:
     InputError
         When the card or one of its files can't be used.
     """
+    folder = Path(folder)
     card = read_knowledge_card(folder)
     return Knowledge(
         relationships=tuple(

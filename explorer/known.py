@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -277,11 +277,17 @@ def _pairs_within(groups: Iterable[Rows], n: int) -> npt.NDArray[np.intp]:
     return np.column_stack([code // n, code % n]).astype(np.intp)
 
 
-def _hint(unknown: Iterable[str], names: Sequence[str]) -> str:
+def _hint(unknown: Collection[str], names: Sequence[str]) -> str:
     """Show unknown names beside the nearest of the map."""
     from difflib import get_close_matches
 
     shown_names = []
+    by_case = {name.casefold(): name for name in names}
+    alike = sum(name.casefold() in by_case for name in unknown)
+    if alike:
+        example = min(name for name in unknown if name.casefold() in by_case)
+        same = shown(by_case[example.casefold()])
+        return f", {alike:,} of them but for upper and lower case ({shown(example)} for {same})"
     for name in sorted(unknown)[:3]:
         near = get_close_matches(name, names, n=1, cutoff=0.6)
         shown_names.append(f"{shown(name)} (nearest: {shown(near[0])})" if near else shown(name))

@@ -197,7 +197,7 @@ def open_table(path: Path) -> Table:
     """
     name = path.name.lower()
     if not path.is_file():
-        message = f"no file {path.name!r} in {path.parent.name!r}: check the name"
+        message = f"no file {path.name!r} in {path.resolve().parent.name!r}: check the name"
         raise InputError(message)
     if not is_table(path):
         message = (

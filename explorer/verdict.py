@@ -306,11 +306,18 @@ def judge(
     low, high = pooled_recalls["map", "simple"], pooled_recalls["map", "learned"]
     differences = [high - low, *(_difference(key, pooled_recalls, low=low, high=high) for key in others)]
     tests = sign_flips(differences, seed=seed)
+    chance = chance_recall(units.members, n_perturbations=simple.n_perturbations, k=k)
+    above = sign_flips([low - chance, high - chance], seed=seed)
+    if units.n_units and not any(test.excludes_zero and test.estimate > 0 for test in above):
+        notes.append(
+            "neither map finds known partners more often than chance: more groups of this kind would not help, so "
+            "check the names and what is known"
+        )
     primary = Primary(
         k=k,
         simple=_mean(low),
         learned=_mean(high),
-        chance=_mean(chance_recall(units.members, n_perturbations=simple.n_perturbations, k=k)),
+        chance=_mean(chance),
         test=tests[0],
         groups=units.kind,
     )

@@ -137,7 +137,10 @@ def test_a_source_that_relates_too_few_is_left_out_beside_others(run, tmp_path):
     ("pairs", "message"),
     [
         ([(f"OTHER{n}", f"OTHER{n + 1}") for n in range(30)], "'pairs' relates 0 perturbations of the map, expected"),
-        ([("gene001", "gene002")] * 3, "2 of its 2 names are not in the map, such as 'gene001'"),
+        (
+            [("gene001", "gene002")] * 3,
+            "2 of its 2 names are not in the map, 2 of them but for upper and lower case ('gene001' for 'GENE001')",
+        ),
         (PAIRS[:10], "'pairs' relates 5 perturbations of the map, expected at least 20: 0 of its 5 names"),
         ([(name, name) for name in NAMES], "'pairs.csv' holds no pair of two different names"),
         ([], "'pairs.csv' holds no pair of two different names"),

@@ -13,7 +13,15 @@ from explorer.align import METHODS
 from explorer.catalog import shared_knowledge, shared_map, shared_screen
 from explorer.errors import InputError
 from explorer.hits import pool_pairs
-from explorer.judgements import digest_of, own_sources, remember, shared_curve, shared_grid, shared_judgement
+from explorer.judgements import (
+    default_alignment,
+    digest_of,
+    own_sources,
+    remember,
+    shared_curve,
+    shared_grid,
+    shared_judgement,
+)
 from explorer.keeping import Shared
 from explorer.known import known_pairs, pool_units
 from explorer.load import load_dataset
@@ -339,3 +347,23 @@ def test_the_demos(demo, name, context, sides, expected):
     assert (primary.test.low, primary.test.high) == pytest.approx(expected[2:], abs=0.004)
     assert not found.better_simple
     assert all(placebo.score < primary.learned for placebo in found.placebos)
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "expected"),
+    [
+        ({}, {}, "center"),
+        ({"defaults/align": "tvn"}, {}, "tvn"),
+        ({"roles/batch": None}, {}, "none"),
+        ({}, {"controls": False}, "none"),
+    ],
+)
+def test_the_alignment_is_the_cards_else_center_where_batches_have_controls(tmp_path, changes, options, expected):
+    dataset = load_dataset(toys.write_catalog(tmp_path, changes, names=NAMES, **options) / "toy")
+    assert default_alignment(dataset, "alpha") == expected
+
+
+def test_batches_left_in_are_said(dataset):
+    said = shared_judgement(dataset, "alpha", **(SIDES | {"alignment": "none"})).notes
+    assert any("judge with the alignment 'center'" in note for note in said)
+    assert not any("nothing is aligned" in note for note in shared_judgement(dataset, "alpha", **SIDES).notes)

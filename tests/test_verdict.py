@@ -187,6 +187,14 @@ def test_a_constant_map_scores_by_chance_and_loses():
     assert found.sources[0].learned.both == 0
 
 
+def test_groups_that_neither_map_finds_are_said_to_be_so():
+    rng = np.random.default_rng(3)
+    order = rng.permutation(N)
+    strangers = GeneSets("random", {f"m{g}": tuple(NAMES[row] for row in order[4 * g : 4 * g + 4]) for g in range(30)})
+    assert any("neither map finds" in note for note in judge(DIM, CLEAR, [strangers]).notes)
+    assert not any("neither map finds" in note for note in judge(DIM, CLEAR, [SETS]).notes)
+
+
 def a_test(estimate, half_width, *, n_units=40, n_discordant=30):
     return SignFlip(
         estimate, half_width, 0.01 if abs(estimate) > half_width else 0.5, n_units, n_discordant, 0.1, False
