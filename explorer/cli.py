@@ -25,6 +25,7 @@ from explorer.card import cautions_about
 from explorer.catalog import open_catalog
 from explorer.errors import InputError, shown
 from explorer.expression import PrincipalComponentsSource
+from explorer.judge_report import judgement_text
 from explorer.judged import JudgeView
 from explorer.judgements import default_alignment, own_sources, shared_judgement
 from explorer.knowledge import knowledge_beside, read_source
@@ -32,7 +33,6 @@ from explorer.load import Dataset, load_dataset, load_screen
 from explorer.moments import collect_moments, describe_excluded
 from explorer.partners import DEFAULT_K
 from explorer.relate import neighborhood
-from explorer.report import judgement_text
 from explorer.screen import Screen
 from explorer.side_activity import SideActivity
 from explorer.verdict import DEFAULT_BUDGET

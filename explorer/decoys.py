@@ -10,10 +10,10 @@ import polars as pl
 
 from explorer.aggregate import Aggregate, PerturbationMap, aggregate_rows
 from explorer.align import Alignment, fit_alignment, moments_for
+from explorer.cosine_counts import count_steps, step_blocks
 from explorer.errors import InputError, listed
 from explorer.gather import HeldOut, Units, aligned_units, held_out_controls
 from explorer.moments import ScreenMoments
-from explorer.pairs import count_steps, step_blocks
 from explorer.replicates import lengths, profiles
 from explorer.rowsums import sum_runs
 from explorer.screen import Representation, Screen

@@ -10,10 +10,10 @@ import numpy.typing as npt
 import polars as pl
 
 from explorer.aggregate import PerturbationMap
+from explorer.cosine_counts import step_blocks
 from explorer.errors import InputError
 from explorer.hits import PooledPairs, pool_pairs
 from explorer.known import KnownPairs, pool_units
-from explorer.pairs import step_blocks
 from explorer.significance import effective_units
 
 Floats = npt.NDArray[np.float64]

@@ -17,7 +17,18 @@ TREES = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in FILE
 
 # A module imports from lines above its own, never from its own line or below.
 LAYERS = (
-    ("errors", "text", "significance", "store", "rowsums", "kernels", "numbering", "threads", "pairs", "digits"),
+    (
+        "errors",
+        "text",
+        "significance",
+        "store",
+        "rowsums",
+        "kernels",
+        "numbering",
+        "threads",
+        "cosine_counts",
+        "digits",
+    ),
     ("sources", "relationships", "charts", "panels", "medians", "replicates", "keeping"),
     ("screen", "stored", "tables", "pseudo", "retrieval", "judge_charts"),
     ("labels", "position"),
@@ -40,7 +51,7 @@ LAYERS = (
     ("side_activity", "judged"),
     ("side_by_side", "judge_details"),
     ("wording", "wording_judge"),
-    ("map_card", "report", "judge_exports", "wording_checks"),
+    ("map_card", "judge_report", "judge_exports", "wording_checks"),
     ("cli",),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -59,7 +59,7 @@ def test_the_curve_is_that_of_a_loop_over_pairs():
 def test_the_order_of_rows_and_the_size_of_blocks_change_nothing(monkeypatch):
     found, known, _ = modules(30, 4)
     whole = calibrate_similarity(found, [known])
-    monkeypatch.setattr("explorer.pairs._BLOCK_VALUES", 777)
+    monkeypatch.setattr("explorer.cosine_counts._BLOCK_VALUES", 777)
     parts = calibrate_similarity(found, [known])
     assert whole.curve.equals(parts.curve)
     assert whole.table.equals(parts.table)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from explorer import pairs
-from explorer.pairs import count_steps, step_blocks
+from explorer import cosine_counts
+from explorer.cosine_counts import count_steps, step_blocks
 
 
 def unit_rows(n, n_features, *, seed=0):
@@ -15,7 +15,7 @@ def unit_rows(n, n_features, *, seed=0):
 @pytest.mark.parametrize("block", [1, 10, 57, 10**6])
 @pytest.mark.parametrize("resolution", [10, 1000])
 def test_steps_are_those_of_a_loop(block, resolution, monkeypatch):
-    monkeypatch.setattr(pairs, "_BLOCK_VALUES", block)
+    monkeypatch.setattr(cosine_counts, "_BLOCK_VALUES", block)
     unit = unit_rows(23, 4)
     expected, seen = {}, {}
     counts = np.zeros(2 * resolution + 1, dtype=int)
