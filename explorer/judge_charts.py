@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SIMPLE_COLOR, LEARNED_COLOR = SIDE_COLORS["only left"], SIDE_COLORS["only right"]
 PLACEBO_COLOR = "#B07AA1"
-_KINDS = {
+KIND_COLORS = {
     "verdict": LEARNED_COLOR,
     "source": "#009E73",
     "seed": "#C9A227",
@@ -50,12 +50,12 @@ def forest(frame: pl.DataFrame) -> Chart:
     )
     ends = [value for value in (*tidy["low"], *tidy["high"], 0.0) if value is not None and value == value]
     span = max(max(ends) - min(ends), 1e-6)
-    # Room on the right for the figures.
+    # Room on the right for the figures, also beside the longest bar.
     x = alt.X(
         "estimate:Q",
         title="difference in recall of known partners (right of 0: the first is better)",
-        scale=alt.Scale(domain=[min(ends) - 0.04 * span, max(ends) + 0.6 * span], nice=False),
-        axis=alt.Axis(grid=False, format="+.3~f", values=_ticks(min(ends), max(ends)), labelExpr=_NO_ZERO),
+        scale=alt.Scale(domain=[min(ends) - 0.04 * span, max(ends) + 0.7 * span], nice=False),
+        axis=alt.Axis(grid=False, format="+.3~f", values=round_ticks(min(ends), max(ends)), labelExpr=_NO_ZERO),
     )
     # The order is given by the domain alone: vega-lite writes names of a `sort` into expressions.
     y = alt.Y(
@@ -64,10 +64,11 @@ def forest(frame: pl.DataFrame) -> Chart:
         scale=alt.Scale(domain=labels),
         axis=alt.Axis(labelLimit=_LABEL_LIMIT, ticks=False, domain=False, labelPadding=8),
     )
+    kinds = {kind: color for kind, color in KIND_COLORS.items() if kind in set(frame["kind"])}
     color = alt.Color(
         "kind:N",
         title=None,
-        scale=alt.Scale(domain=list(_KINDS), range=list(_KINDS.values())),
+        scale=alt.Scale(domain=list(kinds), range=list(kinds.values())),
         legend=alt.Legend(orient="top"),
     )
     tooltip = [
@@ -81,7 +82,7 @@ def forest(frame: pl.DataFrame) -> Chart:
     zero = alt.Chart(pl.DataFrame({"x": [0.0]})).mark_rule(color=INK, strokeWidth=1).encode(x="x:Q")
     bars = base.mark_rule(strokeWidth=2.5).encode(x=alt.X("low:Q"), x2="high:Q", y=y, color=color, tooltip=tooltip)
     points = base.mark_point(filled=True, size=75, opacity=1).encode(x=x, y=y, color=color, tooltip=tooltip)
-    figures = base.mark_text(align="right", fontSize=11).encode(
+    figures = base.mark_text(align="right", fontSize=11, dx=-8).encode(
         x=alt.value("width"), y=y, text="text:N", color=alt.value(INK), tooltip=tooltip
     )
     return alt.layer(zero, bars, points, figures).properties(
@@ -395,7 +396,7 @@ def _side_color(labels: Mapping[str, str]) -> alt.Color:
     )
 
 
-def _ticks(low: float, high: float) -> list[float]:
+def round_ticks(low: float, high: float) -> list[float]:
     """Choose round numbers from low to high, some six of them, 0 among them."""
     rough = max(high - low, 1e-9) / 6
     power = 10.0 ** math.floor(math.log10(rough))

@@ -31,7 +31,7 @@ from explorer.judgements import remember, shared_curve, shared_grid
 from explorer.load import Dataset
 from explorer.power import DesignPower, judge_power, plan_screen
 from explorer.proximity import ProximityBias, proximity_bias
-from explorer.relationships import Relationships
+from explorer.relationships import GeneSets, Relationships
 from explorer.reliability import Reliability, calibrate_similarity
 from explorer.screen import Screen
 from explorer.verdict import look_up, on_common
@@ -40,15 +40,17 @@ from explorer.work import Progress, Ticket, shared_workshop
 T = TypeVar("T")
 
 CURVE_BUDGETS = (10, 15, 20, 30, 50, 75, 100, 150, 200, 300, 500, 750, 1_000, 1_500, 2_000)
-# What may be asked of a planned screen, lowest and highest; the advantage is in percent.
+# What may be asked of a planned screen, lowest and highest; strength and advantage are in percent.
 POWER_LIMITS: Mapping[str, tuple[int, int]] = {
-    "perturbations": (100, 1_000), "guides": (1, 6), "cells": (1, 50), "batches": (1, 6), "advantage": (1, 200),
+    "perturbations": (100, 1_000), "guides": (1, 6), "cells": (1, 50), "batches": (1, 6), "strength": (10, 200),
+    "advantage": (1, 200),
 }  # fmt: skip
 POWER_CONTROLS: Mapping[str, tuple[str, int]] = {
     "perturbations": ("Perturbations", 200),
     "guides": ("Guides each", 2),
     "batches": ("Batches", 3),
     "cells": ("Cells per guide and batch", 5),
+    "strength": ("Strength of effects (%)", 40),
     "advantage": ("Better by (%)", 20),
 }
 MOST_POWER_CELLS = 200_000
@@ -104,6 +106,8 @@ class Checks:
         Replicates that would let the simple map do as well.
     silences
         Why something is not there, in a sentence, by what it is.
+    has_controls_in_map
+        Whether the controls stay in the maps as perturbations.
     """
 
     strata: pl.DataFrame | None = field(repr=False)
@@ -114,6 +118,7 @@ class Checks:
     proximity: Mapping[str, ProximityBias]
     exchange: ExchangeRate | None
     silences: Mapping[str, str]
+    has_controls_in_map: bool = False
 
 
 def start_budget(catalog: Catalog, view: JudgeView) -> Ticket[AtBudget]:
@@ -147,7 +152,7 @@ def found_budget(catalog: Catalog, view: JudgeView) -> AtBudget | None:
 
 
 def disagreements(
-    simple: PerturbationMap, learned: PerturbationMap, sources: Sequence[Relationships], *, budget: int
+    simple: PerturbationMap, learned: PerturbationMap, sources: Sequence[Relationships | GeneSets], *, budget: int
 ) -> pl.DataFrame:
     """List the pairs that are among the `budget` most similar ones of one of two maps only.
 
@@ -166,6 +171,7 @@ def disagreements(
         As `AtBudget.pairs`; a cosine is null where a profile has length zero.
     """
     lists = [remember(top_pairs, side, budget) for side in (simple, learned)]
+    knowing = {source.name: _knowing(source) for source in sources}
     lines = []
     for place, side in ((1, learned), (0, simple)):
         own = lists[place].codes[:budget]
@@ -173,10 +179,21 @@ def disagreements(
         first, second = np.divmod(only, side.n_perturbations)
         for one, other in zip(first.tolist(), second.tolist(), strict=True):
             names = simple.names[one], simple.names[other]
-            known = ", ".join(source.name for source in sources if names[1] in source.of(names[0]))
+            known = ", ".join(name for name, is_known in knowing.items() if is_known(*names))
             cosines = [_cosine(made, one, other) for made in (simple, learned)]
             lines.append((*names, side.recipe.representation, known, *cosines))
     return pl.DataFrame(lines, schema=_PAIRS_SCHEMA, orient="row")
+
+
+def _knowing(source: Relationships | GeneSets) -> Callable[[str, str], bool]:
+    """Make a question of a source: whether two perturbations are known partners in it."""
+    if isinstance(source, Relationships):
+        return lambda one, other: other in source.of(one)
+    sets_of: dict[str, set[str]] = {}
+    for name, members in source.sets.items():
+        for member in members:
+            sets_of.setdefault(member, set()).add(name)
+    return lambda one, other: not sets_of.get(one, set()).isdisjoint(sets_of.get(other, ()))
 
 
 def start_checks(catalog: Catalog, view: JudgeView) -> Ticket[Checks]:
@@ -228,7 +245,16 @@ def _check(dataset: Dataset, view: JudgeView, say: Progress) -> Checks:
         0.7,
         partial(_exchange, dataset, view, sources, progress=lambda what, share: say(what, 0.7 + 0.3 * share)),
     )
-    return Checks(split, reliability, fdr, ceiling, replicates, proximity, exchange, silences)
+    return Checks(
+        split, reliability, fdr, ceiling, replicates, proximity, exchange, silences, screen.roles.keep_controls
+    )
+
+
+def replicate_table(checks: Checks) -> pl.DataFrame:
+    """Take the replicate scores that say something: a measure that is 0 in both maps is left out."""
+    if checks.replicates is None:
+        return pl.DataFrame()
+    return checks.replicates.filter((pl.col("simple") != 0) | (pl.col("learned") != 0))
 
 
 def start_power(**values: object) -> Ticket[DesignPower]:
@@ -254,6 +280,7 @@ def start_power(**values: object) -> Ticket[DesignPower]:
         guides=checked["guides"],
         cells=float(checked["cells"]),
         batches=checked["batches"],
+        strength=checked["strength"] / 100,
     )
     key = ("power", *checked.values())
     return shared_workshop.start(
@@ -346,7 +373,7 @@ def _replicates(dataset: Dataset, view: JudgeView) -> pl.DataFrame:
 
 
 def _exchange(
-    dataset: Dataset, view: JudgeView, sources: Sequence[Relationships], *, progress: Progress
+    dataset: Dataset, view: JudgeView, sources: Sequence[Relationships | GeneSets], *, progress: Progress
 ) -> ExchangeRate:
     moments = [shared_moments(dataset, view.context, name) for name in (view.simple, view.learned)]
     one, other = moments
@@ -370,8 +397,10 @@ def _maps(dataset: Dataset, view: JudgeView) -> tuple[PerturbationMap, Perturbat
     return simple, learned
 
 
-def _sources(dataset: Dataset, view: JudgeView) -> list[Relationships]:
-    return [source for source in shared_knowledge(dataset).relationships if source.name in view.sources]
+def _sources(dataset: Dataset, view: JudgeView) -> list[Relationships | GeneSets]:
+    knowledge = shared_knowledge(dataset)
+    every = {source.name: source for source in (*knowledge.relationships, *knowledge.gene_sets)}
+    return [every[name] for name in view.sources]
 
 
 def _checks_key(dataset: Dataset, view: JudgeView) -> tuple[object, ...]:

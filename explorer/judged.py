@@ -13,14 +13,16 @@ import numpy as np
 import polars as pl
 
 from explorer.align import METHODS
-from explorer.catalog import Catalog, identity_of
+from explorer.card import CARD_FILE
+from explorer.catalog import Catalog, identity_of, shared_knowledge
 from explorer.errors import InputError, listed, shown, unknown_name
-from explorer.judgements import own_sources, shared_judgement
+from explorer.judgements import default_alignment, own_sources, shared_judgement
 from explorer.load import Dataset
 from explorer.partners import DEFAULT_K
 from explorer.significance import SignFlip
 from explorer.verdict import (
     DEFAULT_BUDGET,
+    FEWEST_UNITS,
     MOST_BUDGET,
     Judgement,
     check_budget,
@@ -60,7 +62,7 @@ class JudgeView:
     dataset, context, simple, learned, align, k, budget
         As in the link.
     sources
-        Names of the sources of known pairs, in the order of their card.
+        Names of the sources of known pairs and gene sets, in the order of their card.
     recipes
         Fingerprints of the two maps that the link was made from; empty for a view that names none.
     """
@@ -95,12 +97,15 @@ class Judged:
         Its judgement.
     declared_view, declared
         The view that was declared beforehand, and its judgement: the same ones where the view is the declared one.
+    is_in_card
+        Whether the card declares it; where not, it is only the first one that the page shows.
     """
 
     view: JudgeView
     judgement: Judgement
     declared_view: JudgeView
     declared: Judgement
+    is_in_card: bool = True
 
     @property
     def is_declared(self) -> bool:
@@ -143,16 +148,46 @@ def learned_names(dataset: Dataset) -> tuple[str, ...]:
 
 
 def source_names(dataset: Dataset) -> tuple[str, ...]:
-    """Name the sources of known pairs beside a dataset, in the order of their card; none where they can't be read."""
+    """Name the sources beside a dataset, those of pairs before gene sets; none where they can't be read."""
     try:
-        return own_sources(dataset)
+        knowledge = shared_knowledge(dataset)
     except InputError:
         # What is wrong is said where the verdict would stand.
         return ()
+    return tuple(dict.fromkeys(source.name for source in (*knowledge.relationships, *knowledge.gene_sets)))
+
+
+def usual_sources(dataset: Dataset) -> tuple[str, ...]:
+    """Name what a dataset is judged by where nothing is chosen: its sources of pairs, or else its gene sets."""
+    every = source_names(dataset)
+    return (own_sources(dataset) or every) if every else ()
+
+
+def is_in_card(dataset: Dataset) -> bool:
+    """Whether somebody declared in a card which two representations are to be compared."""
+    defaults = dataset.card.defaults or {}
+    return (
+        # The card of a single file is made up.
+        (dataset.path / CARD_FILE).is_file()
+        and defaults.get("left") in simple_names(dataset)
+        and defaults.get("right") in learned_names(dataset)
+    )
+
+
+def usual_alignment(dataset: Dataset, context: str) -> str:
+    """Alignment to judge by where none is chosen."""
+    try:
+        return default_alignment(dataset, context)
+    except InputError:
+        # That the rows can't be read is said where the verdict would stand.
+        return "none"
 
 
 def declared_view(dataset: Dataset, context: str, *, budget: int = DEFAULT_BUDGET) -> JudgeView:
-    """View that was declared before anyone looked: the card's representations and alignment, all sources, k = 10."""
+    """View that was declared before anyone looked: the card's representations and alignment, the usual sources, k = 10.
+
+    What the card does not declare is what the page shows first.
+    """
     left, right = default_sides(dataset)
     simple, learned = simple_names(dataset), learned_names(dataset)
     return JudgeView(
@@ -160,8 +195,8 @@ def declared_view(dataset: Dataset, context: str, *, budget: int = DEFAULT_BUDGE
         context=dataset.context(context),
         simple=left if left in simple else simple[0],
         learned=right if right in learned else learned[0],
-        align=(dataset.card.defaults or {}).get("align", "none"),
-        sources=source_names(dataset),
+        align=usual_alignment(dataset, context),
+        sources=usual_sources(dataset),
         budget=budget,
     )
 
@@ -218,8 +253,9 @@ def read_judge_view(parameters: Mapping[str, object], catalog: Catalog) -> tuple
     )
     if "sources" in given:
         asked = [name for name in given["sources"].split(",") if name]
-        unknown = [name for name in asked if name not in declared.sources]
-        kept = tuple(name for name in declared.sources if name in asked)
+        every = source_names(dataset)
+        unknown = [name for name in asked if name not in every]
+        kept = tuple(name for name in every if name in asked)
         if unknown or not kept:
             what = f"unknown sources {listed(unknown)}" if unknown else "no source was named"
             problems.append(f"{what}: showing {', '.join(kept or declared.sources) or 'none'}")
@@ -249,7 +285,7 @@ def checked_judge_view(catalog: Catalog, **values: object) -> JudgeView:
     named = asked if isinstance(asked, list | tuple) else [asked]
     chosen = {validated_choice(name, every, kind="source") for name in named}
     if every and not chosen:
-        msg = f"no source of known pairs is chosen: choose at least one of {listed(every)}"
+        msg = f"nothing is chosen that is known: choose at least one of {listed(every)}"
         raise InputError(msg)
     return JudgeView(
         dataset=dataset.name,
@@ -345,7 +381,7 @@ def start_judging(catalog: Catalog, view: JudgeView) -> Ticket[Judged]:
     def make(say: Progress) -> Judged:
         found = _judgement(dataset, view, _part(say, 0.0, 1.0 if view == declared else 0.5))
         other = found if view == declared else _judgement(dataset, declared, _part(say, 0.5, 1.0))
-        return Judged(view, found, declared, other)
+        return Judged(view, found, declared, other, is_in_card(dataset))
 
     return shared_workshop.start(("judgement", *_key(dataset, view), view.budget), make)
 
@@ -356,6 +392,14 @@ def patience(mode: str | None) -> float | None:
 
 
 def _judgement(dataset: Dataset, view: JudgeView, say: Progress) -> Judgement:
+    # Read here where nothing is chosen, so that what can't be read is told apart from what is not there.
+    knowledge = shared_knowledge(dataset)
+    if not (knowledge.relationships or knowledge.gene_sets):
+        message = (
+            f"nothing is known of the perturbations of {shown(dataset.name)}: put its data into a folder with a "
+            f'{CARD_FILE} that says relationships = "FOLDER", the folder of known pairs or gene sets (see README)'
+        )
+        raise InputError(message)
     return shared_judgement(
         dataset,
         view.context,
@@ -434,10 +478,12 @@ def source_table(judgement: Judgement) -> pl.DataFrame:
 
 
 def group_table(judgement: Judgement) -> pl.DataFrame:
-    """Tidy which groups gain and lose, those that differ most first; columns as in `Judgement.units`, named a group."""
-    return judgement.units.sort([pl.col("difference").abs(), pl.col("unit")], descending=[True, False]).rename(
-        {"unit": "group"}
-    )
+    """Tidy which groups gain and lose; columns as in `Judgement.units`, named a group.
+
+    Large groups that differ much come first: a pair of genes easily differs by 1.
+    """
+    weight = pl.col("difference").abs() * pl.col("members")
+    return judgement.units.sort([weight, pl.col("unit")], descending=[True, False]).rename({"unit": "group"})
 
 
 def plan_table(judgement: Judgement) -> pl.DataFrame:
@@ -446,16 +492,22 @@ def plan_table(judgement: Judgement) -> pl.DataFrame:
     Returns
     -------
     polars.DataFrame
-        ``difference, groups needed, more than there are``; empty where the maps differ in no group, since then
-        nothing says how much they vary.
+        ``difference, groups needed, more than there are``: never fewer than a verdict takes, and no line of more
+        groups than there are perturbations. Empty where the maps differ in no group, since then nothing says how much
+        they vary.
     """
     schema = {"difference": pl.Float64, "groups needed": pl.Int64, "more than there are": pl.Int64}
     test = judgement.primary.test
     if test.n_units == 0 or not test.smallest_detectable > 0:
         return pl.DataFrame(schema=schema)
-    more = [units_needed(test, difference) for difference in PLANNED]
-    needed = [int(np.ceil(test.n_units * (test.smallest_detectable / difference) ** 2)) for difference in PLANNED]
-    return pl.DataFrame([PLANNED, needed, more], schema=schema)
+    lines = []
+    for difference in PLANNED:
+        more = max(units_needed(test, difference), FEWEST_UNITS - test.n_units, 0)
+        as_precise = int(np.ceil(test.n_units * (test.smallest_detectable / difference) ** 2))
+        needed = max(as_precise, FEWEST_UNITS)
+        if needed <= judgement.n_perturbations:
+            lines.append((difference, needed, more))
+    return pl.DataFrame(lines, schema=schema, orient="row")
 
 
 def _of_kind(dataset: Dataset, kind: str) -> tuple[str, ...]:

@@ -153,6 +153,7 @@ def placebo_tests(n):
         yield screen, against
 
 
+@pytest.mark.slow
 def test_a_placebo_as_good_as_the_learned_map_is_seldom_beaten_and_a_poor_one_costs_no_power():
     false, by_points, power, with_poor = 0, 0, 0, 0
     for screen, (good, poor) in placebo_tests(60):
@@ -262,6 +263,7 @@ def test_our_bca_is_the_published_one():
     np.testing.assert_allclose(bca_interval(values, 2, n_resamples=20_000), published, atol=0.03)
 
 
+@pytest.mark.slow
 def test_bca_covers_too_little_where_few_groups_make_up_the_hits():
     screens_ = screens(PlantedDesign.of_kind("stress axis"), 150)
     contributions = [hits_by_unit(screen, 500) for screen in screens_]
@@ -312,6 +314,7 @@ def test_hits_at_a_hundred_have_no_power():
 # The benchmark
 
 
+@pytest.mark.slow
 def test_the_benchmark_runs_and_writes_what_it_found(tmp_path, capsys):
     out = tmp_path / "figures.json"
     calibration.main(["--json", str(out), "--screens", "4", "--kinds", "exchangeable"])

@@ -213,7 +213,7 @@ def test_numbers_are_readable_on_every_colour_of_the_grid(share):
 def test_ticks_are_few_round_and_inside(low, high):
     if high - low < 1e-3:
         return
-    ticks = judge_charts._ticks(low, high)
+    ticks = judge_charts.round_ticks(low, high)
     assert 1 <= len(ticks) <= 8
     assert 0 in ticks
     assert all(low - 1e-9 <= tick <= high + 1e-9 for tick in ticks)

@@ -134,6 +134,7 @@ def test_power_grows_with_cells_and_guides(usual, more):
     assert larger.smallest_advantage < usual.smallest_advantage
 
 
+@pytest.mark.slow
 def test_power_grows_with_perturbations(usual):
     # Slowly: there are more groups, but partners are harder to find among more.
     wider = replace(QUICK, perturbations=360, modules=72, super_modules=18, stress_only=24)
