@@ -123,6 +123,25 @@ def cannot_judge(view_problem):
 
 
 @app.cell(hide_code=True)
+def waited(cancel_button, ticker, ticket):
+    ticker.value, cancel_button.value
+    mo.stop(ticket is None)
+    mo.stop(
+        not ticket.wait_at_first(judged.patience(mo.app_meta().mode)),
+        progress_of(ticket, ticker, cancel_button, heading="Judging"),
+    )
+    finished = ticket
+    return (finished,)
+
+
+@app.cell(hide_code=True)
+def answered(finished):
+    mo.stop(finished.result is None, mo.callout(mo.md(fill("{problem}", problem=finished.problem)), kind="danger"))
+    answer = finished.result
+    return (answer,)
+
+
+@app.cell(hide_code=True)
 def verdict(answer, catalog, link_warning, meter):
     _found, _view = answer.judgement, answer.view
     mo.vstack(
@@ -136,7 +155,7 @@ def verdict(answer, catalog, link_warning, meter):
                         meaning=wording_judge.meaning_sentence(_found),
                     )
                 ),
-                kind=wording_judge.TONES[_found.verdict],
+                kind=wording_judge.tone(_found),
             ),
             mo.md(
                 "\n".join(
@@ -182,6 +201,7 @@ def at_my_budget(answer, budget_cancel, budget_ticker, budget_work):
         [
             mo.md("## At my budget"),
             mo.md("\n".join(fill("- {text}", text=text) for text in wording_checks.budget_sentences(answer.judgement))),
+            mo.md(fill("<small>{text}</small>", text=wording_judge.HITS_NOTE)),
             judge_charts.budget_curve(at_budget.curve, budget=answer.view.budget, names=judged.sides(answer)),
             mo.md(fill("<small>{text}</small>", text=wording_checks.CURVE_NOTE)),
             mo.md("### Pairs on which the two lists disagree"),
@@ -239,7 +259,7 @@ def owed_to(answer, check_cancel, check_ticker, check_work):
     )
     checks = check_work.result
     mo.stop(checks is None, problem_of(check_work))
-    _names = judged.sides(answer)
+    _names, _replicates = judged.sides(answer), judge_details.replicate_table(checks)
     mo.vstack(
         [
             mo.md("## Is it only effect size, or popularity?"),
@@ -253,9 +273,7 @@ def owed_to(answer, check_cancel, check_ticker, check_work):
             judge_charts.reliability_chart(judge_details.reliability_frame(checks), names=_names),
             mo.md("### Do replicates repeat better?"),
             mo.md(fill("{text}", text=wording_checks.replicates_sentence(checks))),
-            small_table(checks.replicates, formats=judge_details.REPLICATE_FORMATS)
-            if checks.replicates is not None and checks.replicates.height
-            else "",
+            small_table(_replicates, formats=judge_details.REPLICATE_FORMATS) if _replicates.height else "",
             mo.md(fill("{text}", text=wording_checks.exchange_sentence(checks))),
             mo.md("### What noise allows"),
             mo.md(
@@ -384,7 +402,7 @@ def plumbing():
     mo.md("""
     ---
     <small>Below this line is the plumbing, each step one call into the package: where the data comes from (*source*), what
-    the link asks for (*start*), the controls (*choices*), the work (*asked*), its answer (*answered*).</small>
+    the link asks for (*start*), the controls (*choices*), the work (*asked*) and what is begun after it.</small>
     """) if mo.app_meta().mode == "edit" else None
     return
 
@@ -502,25 +520,6 @@ def asked(
     )
     cancel_button = mo.ui.button(label="Cancel", on_click=lambda _: ticket.cancel())
     return cancel_button, ticket, view_problem
-
-
-@app.cell
-def waited(cancel_button, ticker, ticket):
-    ticker.value, cancel_button.value
-    mo.stop(ticket is None)
-    mo.stop(
-        not ticket.wait_at_first(judged.patience(mo.app_meta().mode)),
-        progress_of(ticket, ticker, cancel_button, heading="Judging"),
-    )
-    finished = ticket
-    return (finished,)
-
-
-@app.cell
-def answered(finished):
-    mo.stop(finished.result is None, mo.callout(mo.md(fill("{problem}", problem=finished.problem)), kind="danger"))
-    answer = finished.result
-    return (answer,)
 
 
 @app.cell

@@ -399,7 +399,8 @@ def _maps(dataset: Dataset, view: JudgeView) -> tuple[PerturbationMap, Perturbat
 
 def _sources(dataset: Dataset, view: JudgeView) -> list[Relationships | GeneSets]:
     knowledge = shared_knowledge(dataset)
-    every = {source.name: source for source in (*knowledge.relationships, *knowledge.gene_sets)}
+    every: dict[str, Relationships | GeneSets] = {source.name: source for source in knowledge.relationships}
+    every |= {source.name: source for source in knowledge.gene_sets}
     return [every[name] for name in view.sources]
 
 

@@ -154,7 +154,8 @@ def source_names(dataset: Dataset) -> tuple[str, ...]:
     except InputError:
         # What is wrong is said where the verdict would stand.
         return ()
-    return tuple(dict.fromkeys(source.name for source in (*knowledge.relationships, *knowledge.gene_sets)))
+    names = [source.name for source in knowledge.relationships] + [source.name for source in knowledge.gene_sets]
+    return tuple(dict.fromkeys(names))
 
 
 def usual_sources(dataset: Dataset) -> tuple[str, ...]:
@@ -392,7 +393,7 @@ def patience(mode: str | None) -> float | None:
 
 
 def _judgement(dataset: Dataset, view: JudgeView, say: Progress) -> Judgement:
-    # Read here where nothing is chosen, so that what can't be read is told apart from what is not there.
+    # Read here, so that what can't be read is told apart from what is not there.
     knowledge = shared_knowledge(dataset)
     if not (knowledge.relationships or knowledge.gene_sets):
         message = (

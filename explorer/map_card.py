@@ -5,16 +5,19 @@ from __future__ import annotations
 import base64
 import hashlib
 import platform
+import shlex
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 
 import polars as pl
 
 from explorer.catalog import Catalog
-from explorer.digits import number, percent, signed, small
+from explorer.digits import brief, number, percent, signed, small
+from explorer.judge_charts import KIND_COLORS, round_ticks
 from explorer.judged import Judged, forest_table, judge_link, recipes_judged
 from explorer.text import fill, plain_text
 from explorer.wording_judge import (
+    HITS_NOTE,
     about_rows,
     context_line,
     declared_sentence,
@@ -24,20 +27,27 @@ from explorer.wording_judge import (
     hits_sentence,
     largest_sentence,
     meaning_sentence,
+    tone,
     verdict_sentence,
 )
 
 _STYLE = """
-:root { color-scheme: light dark; --ink: #1b1f24; --faint: #5d6670; --line: #c9ced6; --paper: #fff; --accent: #c2410c; }
+:root { color-scheme: light dark; --ink: #1b1f24; --faint: #5d6670; --line: #c9ced6; --paper: #fff;
+    --success: #15803d; --neutral: #786a4a; --danger: #b91c1c; --warn: #b45309; }
 @media (prefers-color-scheme: dark) {
-  :root { --ink: #e7eaee; --faint: #9aa1ab; --line: #454c56; --paper: #16191d; --accent: #fb923c; }
+  :root { --ink: #e7eaee; --faint: #9aa1ab; --line: #454c56; --paper: #16191d;
+    --success: #4ade80; --neutral: #c9b98f; --danger: #f87171; --warn: #fbbf24; }
 }
-@media print { :root { --ink: #000; --faint: #444; --line: #bbb; --paper: #fff; --accent: #9a3412; } }
+@media print { :root { --ink: #000; --faint: #444; --line: #bbb; --paper: #fff;
+    --success: #166534; --neutral: #5f5338; --danger: #991b1b; --warn: #92400e; } }
 body { max-width: 46rem; margin: 2rem auto; padding: 0 1.2rem; background: var(--paper); color: var(--ink);
   font: 15px/1.5 system-ui, sans-serif; overflow-wrap: break-word; }
 h1 { font-size: 1.05rem; margin: 0; font-weight: 600; color: var(--faint); }
 h2 { font-size: 1.05rem; margin: 1.6rem 0 .4rem; }
-.word { font-size: 2rem; font-weight: 700; line-height: 1.15; margin: .3rem 0 .5rem; color: var(--accent); }
+.word { font-size: 2rem; font-weight: 700; line-height: 1.15; margin: .3rem 0 .5rem; }
+.success { color: var(--success); } .neutral { color: var(--neutral); }
+.danger { color: var(--danger); } .warn { color: var(--warn); }
+code { font-size: .95em; }
 .said { font-size: 1.1rem; font-weight: 600; margin: 0 0 .4rem; }
 p, ul { margin: .3rem 0; }
 ul { padding-left: 1.1rem; }
@@ -52,18 +62,11 @@ th:first-child, td:first-child { text-align: left; }
 dl { display: grid; grid-template-columns: 10rem 1fr; gap: .2rem .8rem; font-size: .8rem; margin: .3rem 0; }
 dt { color: var(--faint); } dd { margin: 0; overflow-wrap: anywhere; }
 """
-_COLORS = {
-    "verdict": "#E07A2C",
-    "source": "#009E73",
-    "seed": "#C9A227",
-    "other simple": "#2F86C9",
-    "placebo": "#B07AA1",
-}
 # What is long and stands in the dataset's own card.
 _LEFT_OUT = ("Description", "Provenance")
 _PACKAGES = ("numpy", "polars")
 # The drawing: width of the names, of the plot and of the figures, and height of a line.
-_NAMES, _PLOT, _FIGURES, _LINE = 330, 300, 170, 22
+_NAMES, _PLOT, _FIGURES, _LINE = 330, 290, 190, 22
 _LONGEST = 52
 
 
@@ -86,7 +89,7 @@ def map_card(catalog: Catalog, judged: Judged) -> str:
     found, view = judged.judgement, judged.view
     sections = [
         fill("<h1>Map card · {title}</h1>", title=context_line(catalog, view)),
-        fill("<p class='word'>{word}</p>", word=head(judged)),
+        fill("<p class='word {tone}'>{word}</p>", tone=tone(found), word=head(judged)),
         fill("<p class='said'>{text}</p>", text=verdict_sentence(found, view)),
         fill("<p>{text}</p>", text=meaning_sentence(found)),
         fill("<p class='faint'>{text}</p>", text=declared_sentence(judged)),
@@ -97,23 +100,26 @@ def map_card(catalog: Catalog, judged: Judged) -> str:
         sections += [
             "<h2>Every difference, with its 95 % interval</h2>",
             forest_svg(forest_table(found)),
-            "<p class='faint'>Mean over groups of known partners; intervals from random signs of the groups. The "
-            "topmost line decides, and every placebo must be beaten.</p>",
+            "<p class='faint'>Mean over groups of known partners; intervals from random signs of the groups, "
+            "symmetric by construction, so that they may pass 1. The topmost line decides, and every placebo must be "
+            "beaten.</p>",
             "<h2>By source</h2>",
             _source_rows(judged),
         ]
     if found.known_hits is not None:
         said = (hits_sentence(found.known_hits), largest_sentence(found.known_hits), disagreement_sentence(found))
         sections += ["<h2>At the budget</h2>", *(fill("<p>{text}</p>", text=text) for text in said if text)]
+        sections.append(fill("<p class='faint'>{text}</p>", text=HITS_NOTE))
     sections += [
         "<h2>Data, recipes and licences</h2>",
         _definitions(row for row in about_rows(catalog, judged) if row[0] not in _LEFT_OUT),
         "<h2>To make it again</h2>",
+        fill("<p><code>{command}</code></p>", command=command_line(catalog, judged)),
         _definitions(_again(judged)),
     ]
     digest = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-    title = f"{head(judged)}: {view.learned} against {view.simple}, {view.context}"
+    title = f"{head(judged)}: {view.learned} against {view.simple}, {view.dataset}, {view.context}"
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
@@ -140,6 +146,8 @@ def forest_svg(frame: pl.DataFrame) -> str:
     def place(value: float) -> float:
         return round(float(_NAMES + 8 + (_PLOT - 16) * (value - low) / span), 1)
 
+    ticks = round_ticks(low, high)
+
     height = _LINE * lines.height + 34
     bottom = _LINE * lines.height + 8
     parts = [
@@ -149,7 +157,7 @@ def forest_svg(frame: pl.DataFrame) -> str:
     ]
     for number_of, row in enumerate(lines.iter_rows(named=True)):
         y = _LINE * number_of + 16
-        color = _COLORS[row["kind"]]
+        color = KIND_COLORS[row["kind"]]
         label = row["label"] if len(row["label"]) <= _LONGEST else f"{row['label'][: _LONGEST - 1]}…"
         figures = f"{signed(row['estimate'])} ({signed(row['low'])} … {signed(row['high'])})"
         parts += [
@@ -160,13 +168,29 @@ def forest_svg(frame: pl.DataFrame) -> str:
             f'<text class="faint" x="{_NAMES + _PLOT + _FIGURES - 2}" y="{y + 4}" text-anchor="end">'
             f"{plain_text(figures)}</text>",
         ]
-    # Ends and zero, unless they would stand on each other.
-    ticks = [0.0, *(end for end in (low, high) if abs(end) > 0.15 * span)]
     parts += [
-        f'<text class="faint" x="{place(tick)}" y="{height - 8}" text-anchor="middle">{plain_text(signed(tick))}</text>'
+        f'<text class="faint" x="{place(tick)}" y="{height - 8}" text-anchor="middle">{plain_text(_tick(tick))}</text>'
         for tick in ticks
     ]
     return "\n".join([*parts, "</svg>"])
+
+
+def command_line(catalog: Catalog, judged: Judged) -> str:
+    """Write the command that makes a judgement again, in the folder that holds the data."""
+    found, view = judged.judgement, judged.view
+    options = [
+        ("--simple", view.simple), ("--learned", view.learned), ("--context", view.context), ("--align", view.align),
+        *(("--source", name) for name in view.sources), ("-k", str(view.k)), ("--budget", str(view.budget)),
+        ("--seed", str(found.seed)),
+    ]  # fmt: skip
+    # An option and its value are one word each, whatever the value begins with.
+    words = ["explorer", "judge", catalog.dataset(view.dataset).path.name]
+    words += [f"{name}={value}" if name.startswith("--") else f"{name}{value}" for name, value in options]
+    return shlex.join(words)
+
+
+def _tick(value: float) -> str:
+    return f"{'+' if value > 0 else '−' if value < 0 else ''}{brief(abs(value))}"
 
 
 def _source_rows(judged: Judged) -> str:

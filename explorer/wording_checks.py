@@ -8,9 +8,10 @@ import re
 import polars as pl
 
 from explorer.decoys import CAPTION as TECHNICAL
-from explorer.digits import number, percent, plain, signed
+from explorer.decoys import TechnicalFdr
+from explorer.digits import brief, number, percent, plain, signed
 from explorer.exchange import COVERAGE
-from explorer.judge_details import Checks
+from explorer.judge_details import Checks, replicate_table
 from explorer.judged import JudgeView
 from explorer.power import DesignPower
 from explorer.reliability import CAPTION as RELIABILITY
@@ -30,7 +31,8 @@ GRID_OFFER = (
 )
 POWER_NOTE = (
     "Simulated screens of your size, with four in five perturbations in known groups of four; the learned map has the "
-    "same signal and less noise. It takes about half a minute, beside the page."
+    "same signal and less noise. The strength of effects is their standard deviation in the logarithm of expression, "
+    "in percent. It takes one to two minutes, beside the page; a bar shows how far it is."
 )
 MATCHED_NOTE = (
     "Pairs of strong or well-studied perturbations are similar whatever they do. What counts is how far the known "
@@ -38,12 +40,13 @@ MATCHED_NOTE = (
 )
 PLAN_NOTE = (
     "How many groups like these it would take to find a true difference in macro partner recall of this size 4 times "
-    "in 5; the smallest detectable difference falls with the root of their number."
+    "in 5, never fewer than a verdict takes; the smallest detectable difference falls with the root of their number. "
+    "What would take more groups than there are perturbations is left out."
 )
 FOREST_NOTE = (
     "A point is the mean over groups of known partners, the bar its 95 % interval from random signs of the groups "
     "(sign-flip). Only the topmost line, beside the placebos, decides; the others are description. Every placebo must "
-    "be beaten, each at 5 %."
+    "be beaten, each at 5 %. Intervals are symmetric by construction, so that they may pass 1."
 )
 
 
@@ -94,7 +97,8 @@ def reliability_sentence(checks: Checks, judgement: Judgement) -> str:
     names = {"simple": judgement.simple, "learned": judgement.learned}
     said = [
         f"{names[side]}: expected calibration error {number(100 * found.expected_calibration_error)} percentage points "
-        f"(0 is best) where {percent(found.base_rate)} of {found.n_pairs:,} pairs are known"
+        f"(0 is best) where {percent(found.base_rate)} of {found.n_pairs:,} pairs are known (fewer pairs than the map "
+        "has, since both perturbations must be annotated)"
         for side, found in checks.reliability.items()
         if not math.isnan(found.expected_calibration_error)
     ]
@@ -109,9 +113,14 @@ def reliability_sentence(checks: Checks, judgement: Judgement) -> str:
 def noise_sentences(checks: Checks, judgement: Judgement) -> list[str]:
     """Say what technical noise and the number of replicates allow."""
     names = {"simple": judgement.simple, "learned": judgement.learned}
-    said = [f"{names[side]}: {plain(found.sentence)}" for side, found in checks.fdr.items()]
+    said = [f"{names[side]}: {plain(found.sentence)}{_none_beyond(found)}" for side, found in checks.fdr.items()]
     if any(found.reason is None for found in checks.fdr.values()):
         said.append(TECHNICAL)
+        if checks.has_controls_in_map:
+            said.append(
+                "The controls stay in the maps as perturbations, so that what they have in common counts as noise: "
+                "this FDR is too large."
+            )
     said += [
         f"{names[side]}: the repeat of a perturbation, measured with half of the replicates, is among its {found.k} "
         f"nearest in {percent(found.recall)} of {found.n:,} (by chance {percent(found.chance)}): what a partner with "
@@ -146,12 +155,16 @@ def exchange_sentence(checks: Checks) -> str:
 
 def replicates_sentence(checks: Checks) -> str:
     """Introduce the table of replicate scores, or say why there is none."""
-    if checks.replicates is None or not checks.replicates.height:
+    if checks.replicates is not None and checks.replicates.height and not replicate_table(checks).height:
+        return "Replicates have nothing in common in either map: every measure is 0."
+    if not replicate_table(checks).height:
         reason = _silence(checks, "replicate scores") or "no perturbation has replicates in both"
         return f"Whether replicates repeat better can't be told: {reason.rstrip('.')}."
     return (
-        "Means over perturbations, learned − simple with its 95 % interval; more is better. It holds for these "
-        "perturbations only, and no verdict hangs on it: what repeats may be noise that all replicates share."
+        "Means over perturbations, learned − simple with its 95 % interval; more is better, 0 is what replicates that "
+        "have nothing in common give, and below 0 is less than that. It holds for these perturbations only. It may "
+        "differ from the verdict: replicates can repeat better while partners are found less well, since what repeats "
+        "may be noise that all replicates share, and repeating is not function."
     )
 
 
@@ -161,7 +174,8 @@ def groups_sentence(judgement: Judgement) -> str:
     gain, lose = (int((sign * units["difference"] > 0).sum()) for sign in (1, -1))
     return (
         f"{gain:,} of {units.height:,} groups gain in {judgement.learned}, {lose:,} lose, and "
-        f"{units.height - gain - lose:,} stay as they are. A single group is an anecdote: only their mean was tested."
+        f"{units.height - gain - lose:,} stay as they are. Large groups that differ much come first. A single group is "
+        "an anecdote: only their mean was tested."
     )
 
 
@@ -187,6 +201,15 @@ def grid_note(grid: pl.DataFrame, view: JudgeView) -> str:
         f"Macro partner recall at {view.k}, by chance {number(grid['chance'][0])}; more is better. {' '.join(parts)}"
         f"{missing} Scores, not tests: whoever picks the best cell has looked at {grid.height} of them."
     )
+
+
+def _none_beyond(found: TechnicalFdr) -> str:
+    """Say what it means that a level has no pair; empty where each has some, or where there is no FDR."""
+    without = [level for level, _, n_pairs in found.table.iter_rows() if not n_pairs] if found.reason is None else []
+    if not without:
+        return ""
+    levels = "at these levels" if len(without) == found.table.height else f"at {', '.join(map(brief, without))}"
+    return f" None means that no pair is more alike than noise would make it, {levels} and in this alignment."
 
 
 def _silence(checks: Checks, what: str) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Literal
+
 from explorer.catalog import Catalog, shared_knowledge, shared_map
 from explorer.digits import brief, count, number, percent, plain, signed, small
 from explorer.judged import FALSE_WORTH, Judged, JudgeView, Looked, plan_table
@@ -14,26 +17,73 @@ _HEADS = {
     "underpowered": "Too little is known to tell",
     "locked": "No verdict: the two maps were not made alike",
 }
-TONES = {"worth it": "success", "not shown": "neutral", "worse": "danger", "underpowered": "warn", "locked": "warn"}
+_TONES: Mapping[str, Literal["success", "neutral", "danger", "warn"]] = {
+    "worth it": "success", "not shown": "neutral", "worse": "danger", "underpowered": "warn", "locked": "warn",
+}  # fmt: skip
+# Of the one context of a file without a card, which no sentence needs to name.
+_ONLY_CONTEXT = "all"
+HITS_NOTE = (
+    "The generalising interval is what other groups like these would give: the same difference, had other groups been "
+    "known. Effective groups: that many of equal weight would make up the difference."
+)
+NOT_IN_CARD = "no combination was declared in the card ([defaults] left, right, align)"
 
 
 def head(judged: Judged) -> str:
     """Write the word of the verdict, as a heading; another combination than the declared one is marked."""
-    return _HEADS[judged.judgement.verdict] + ("" if judged.is_declared else " · exploratory")
+    judgement = judged.judgement
+    word = _HEADS[judgement.verdict]
+    if _unbeaten(judgement) is not None:
+        word = f"Worth it, but only against {judgement.simple}"
+    elif judgement.verdict == "underpowered" and _is_alike(judgement):
+        word = "Nothing tells the two maps apart"
+    return word + ("" if judged.is_declared else " · exploratory")
+
+
+def tone(judgement: Judgement) -> Literal["success", "neutral", "danger", "warn"]:
+    """Colour of the verdict, as a callout of the page names it; that of *not shown* where the gain has a condition."""
+    return _TONES["not shown" if _unbeaten(judgement) is not None else judgement.verdict]
 
 
 def verdict_sentence(judgement: Judgement, view: JudgeView) -> str:
     """Say the verdict in one plain sentence."""
-    learned, simple, where = judgement.learned, judgement.simple, view.context
-    return {
-        "worth it": f"In {where}, {learned} brings known partners together better than {simple} does, and better than "
-        "every placebo.",
-        "not shown": f"In {where}, it is not shown that {learned} brings known partners together better than {simple} "
-        f"{_but(judgement)}.",
-        "worse": f"In {where}, {learned} brings known partners together less well than {simple} does.",
-        "underpowered": f"In {where}, what is known is too little to tell {learned} and {simple} apart, either way.",
-        "locked": f"{learned} and {simple} differ in more than the representation, so nothing is compared.",
-    }[judgement.verdict]
+    learned, simple = judgement.learned, judgement.simple
+    if judgement.verdict == "locked":
+        return f"{learned} and {simple} differ in more than the representation, so nothing is compared."
+    where, it, what = ("", "It", "What") if view.context == _ONLY_CONTEXT else (f"In {view.context}, ", "it", "what")
+    if judgement.verdict == "worth it":
+        return f"{where}{learned} brings known partners together better than {simple}{_better_than(judgement)}."
+    if judgement.verdict == "not shown":
+        better = f"{learned} brings known partners together better than {simple}"
+        return f"{where}{it} is not shown that {better} {_but(judgement)}."
+    if judgement.verdict == "worse":
+        return f"{where}{learned} brings known partners together less well than {simple} does."
+    if _is_alike(judgement):
+        return f"{where}{learned} and {simple} find equally many of the known partners in every group."
+    if judgement.primary.test.n_units < FEWEST_UNITS:
+        return f"{where}{what} is known is too little to tell {learned} and {simple} apart, either way."
+    return f"{where}{learned} and {simple} differ on too few groups to be told apart, either way."
+
+
+def _better_than(judgement: Judgement) -> str:
+    """Say what else is beaten, and what is not."""
+    best = _unbeaten(judgement)
+    if best is None:
+        return " does, and better than every placebo" if judgement.placebos else " does"
+    placebos = " and every placebo" if judgement.placebos else ""
+    return f"{placebos}, but not better than {best.name}, another simple representation"
+
+
+def _unbeaten(judgement: Judgement) -> MapComparison | None:
+    """Find the best simple map where the learned one is worth it against a lower one alone."""
+    best = judgement.better_simple[0] if judgement.better_simple else None
+    return best if judgement.verdict == "worth it" and best is not None and not best.beaten else None
+
+
+def _is_alike(judgement: Judgement) -> bool:
+    """Whether there are groups, and the maps differ in none."""
+    test = judgement.primary.test
+    return test.n_units > 0 and test.n_discordant == 0
 
 
 def _but(judgement: Judgement) -> str:
@@ -53,12 +103,13 @@ def meaning_sentence(judgement: Judgement) -> str:
             "For your next experiments: this says nothing. Choose two representations that went through the same steps."
         )
     # A convenient opponent must not send anybody to the second best list.
-    best = judgement.better_simple[0] if judgement.better_simple else None
-    if judgement.verdict == "worth it" and best is not None and not best.beaten:
+    unbeaten = _unbeaten(judgement)
+    if unbeaten is not None:
         return (
-            f"For your next experiments: not yet. {best.name}, another simple representation, scores higher than "
+            f"For your next experiments: not yet. {unbeaten.name}, another simple representation, scores higher than "
             f"{simple} and is not beaten; judge {learned} against it."
         )
+    best = judgement.better_simple[0] if judgement.better_simple else None
     from_whom = simple if best is None else f"{best.name}, the simple representation that scores highest"
     return {
         "worth it": f"For your next experiments: choose from {learned}, for complexes and pathways like those known. "
@@ -67,9 +118,15 @@ def meaning_sentence(judgement: Judgement) -> str:
         "there is none; what would show it stands below.",
         "worse": f"For your next experiments: choose from {from_whom}, and where it disagrees with {learned} trust it "
         f"more. {learned} loses partners that are already known.",
-        "underpowered": f"For your next experiments: stay with {simple}, since it is the simpler one, or bring more "
-        "known complexes and pathways of these perturbations.",
+        "underpowered": f"For your next experiments: stay with {simple}, since it is the simpler one"
+        f"{_more_known(judgement)}.",
     }[judgement.verdict]
+
+
+def _more_known(judgement: Judgement) -> str:
+    if _is_alike(judgement):
+        return f"; by what is known, {judgement.learned} is neither better nor worse"
+    return ", or bring more known complexes and pathways of these perturbations"
 
 
 def numbers_sentence(judgement: Judgement) -> str:
@@ -80,9 +137,10 @@ def numbers_sentence(judgement: Judgement) -> str:
         return f"None: {plain(judgement.reason)}."
     what = "groups of known partners" if primary.groups == "given" else "communities of known partners"
     return (
-        f"Of the known partners that can be among the {primary.k} nearest, {percent(primary.learned)} are in "
-        f"{judgement.learned} and {percent(primary.simple)} in {judgement.simple} (by chance "
-        f"{percent(primary.chance)}; more is better). Difference {signed(test.estimate)}, 95 % interval "
+        # Exact: of a member with more than k known partners, k count.
+        f"Of a group member's known partners (no more than {primary.k} count), {percent(primary.learned)} are among "
+        f"its {primary.k} nearest in {judgement.learned} and {percent(primary.simple)} in {judgement.simple} (by "
+        f"chance {percent(primary.chance)}; more is better). Difference {signed(test.estimate)}, 95 % interval "
         f"{signed(test.low)} to {signed(test.high)}, p {small(test.p)}: the mean over {test.n_units:,} {what} of equal "
         f"weight, {test.n_discordant:,} of which differ.{'' if test.excludes_zero else ' The interval includes 0.'}"
     )
@@ -149,37 +207,62 @@ def seeds_sentence(judgement: Judgement) -> str:
     )
     if estimate == 0:
         return said
-    same = sum((seed.test.estimate > 0) == (estimate > 0) for seed in judgement.seeds)
-    where = "above" if estimate > 0 else "below"
-    return f"{said} {same} of {len(judgement.seeds)} lie {where} {judgement.simple} as well."
+    same = sum(seed.test.estimate * estimate > 0 for seed in judgement.seeds)
+    with_zero = sum(not seed.test.excludes_zero for seed in judgement.seeds)
+    where = f"{'above' if estimate > 0 else 'below'} {judgement.simple}"
+    if len(judgement.seeds) == 1:
+        lies = f"It lies {where} as well" if same else f"It does not lie {where}"
+        return f"{said} {lies}, and its interval {'includes' if with_zero else 'excludes'} 0."
+    intervals = (
+        "no interval includes 0"
+        if not with_zero
+        else "the interval of 1 includes 0"
+        if with_zero == 1
+        else f"the intervals of {with_zero} include 0"
+    )
+    return f"{said} {same} of {len(judgement.seeds)} lie {where} as well; {intervals}."
 
 
 def declared_sentence(judged: Judged) -> str:
     """Say whether the view is the one declared beforehand, and what the declared verdict is."""
-    what = _described(judged.declared_view)
+    what, verdict = _described(judged.declared_view), judged.declared.verdict
+    if judged.is_in_card:
+        return (
+            f"This is the combination that was declared beforehand: {what}."
+            if judged.is_declared
+            else f"Exploratory: this is not the combination that was declared beforehand ({what}), whose verdict is "
+            f"“{verdict}”."
+        )
     if judged.is_declared:
-        return f"This is the combination that was declared beforehand: {what}."
+        return f"{NOT_IN_CARD[0].upper()}{NOT_IN_CARD[1:]}; this is the first one that the page showed: {what}."
     return (
-        f"Exploratory: this is not the combination that was declared beforehand ({what}), whose verdict is "
-        f"“{judged.declared.verdict}”."
+        f"Exploratory: {NOT_IN_CARD}, and this is not the first one that the page shows ({what}), whose verdict is "
+        f"“{verdict}”."
     )
 
 
 def meter_sentence(judged: Judged, looked: Looked, *, n_looked: int) -> str:
     """Say how many combinations were looked at, which one was declared, and what picking among them costs."""
-    view, what = judged.view, _described(judged.declared_view)
+    view, what, verdict = judged.view, _described(judged.declared_view), judged.declared.verdict
+    in_card = judged.is_in_card
     if n_looked == 1:
-        return f"This is the combination that was declared beforehand ({what}), and the only one looked at so far."
+        return (
+            f"This is the combination that was declared beforehand ({what}), and the only one looked at so far."
+            if in_card
+            else f"{NOT_IN_CARD[0].upper()}{NOT_IN_CARD[1:]}; this is the first one that the page showed ({what}), "
+            "and the only one looked at so far."
+        )
     words = looked.words(view.dataset)
     counted = ", ".join(f"“{word}” {count}" for word, count in words.items())
-    here = (
-        "This is the declared one."
-        if judged.is_declared
-        else f"This is another one, so it is exploratory: the declared verdict stays “{judged.declared.verdict}”."
-    )
+    first = f"The declared one is {what}." if in_card else f"Of these, {NOT_IN_CARD}; the page shows first {what}."
+    if judged.is_declared:
+        here = "This is the declared one." if in_card else "This is that one."
+    else:
+        whose = "the declared verdict" if in_card else "the verdict of the first"
+        here = f"This is another one, so it is exploratory: {whose} stays “{verdict}”."
     return (
         f"You have looked at {n_looked} combinations of context, source, k, budget, alignment and representations in "
-        f"this session ({counted}). The declared one is {what}. {here} Whoever picks the best of {n_looked} finds a "
+        f"this session ({counted}). {first} {here} Whoever picks the best of {n_looked} finds a "
         f"false “worth it” in up to {percent(min(1.0, n_looked * FALSE_WORTH))} of cases where there is nothing to "
         f"find; for one look it is {percent(FALSE_WORTH)}."
     )
@@ -192,8 +275,10 @@ def hits_sentence(hits: KnownHits) -> str:
     if abs(gained) < 0.05:
         return f"In this screen the learned map's top {hits.budget:,} holds as many known pairs {held}."
     said = f"{count(abs(gained))} {'more' if gained > 0 else 'fewer'} known pairs"
+    # What is fewer comes from nowhere.
+    source = "They come from" if gained > 0 else "The difference comes from"
     return (
-        f"In this screen the learned map's top {hits.budget:,} holds {said} {held}. They come from "
+        f"In this screen the learned map's top {hits.budget:,} holds {said} {held}. {source} "
         f"{number(hits.effective_units, 1)} effective groups; the generalising interval is "
         f"{count(hits.test.low, sign=True)} … {count(hits.test.high, sign=True)}."
     )
@@ -204,8 +289,11 @@ def largest_sentence(hits: KnownHits) -> str:
     if not hits.largest:
         return ""
     listed = ", ".join(f"{name} ({count(value, sign=True)})" for name, value in hits.largest)
-    return f"The groups that make up most of it: {listed}. By chance a list of {hits.budget:,} pairs holds \
-{count(hits.chance)}."
+    which = {1: "group that differs most", 2: "two groups that differ most", 3: "three groups that differ most"}
+    return (
+        f"The {which[len(hits.largest)]}: {listed}. By chance a list of {hits.budget:,} pairs holds "
+        f"{count(hits.chance)} known ones."
+    )
 
 
 def disagreement_sentence(judgement: Judgement) -> str:
@@ -217,10 +305,10 @@ def disagreement_sentence(judgement: Judgement) -> str:
     if not n_learned:
         return f"Both lists of {hits.budget:,} pairs are the same: at this budget nothing can repay the learned map."
     return (
-        f"Only pairs on which the maps disagree can repay the learned one: {n_learned:,} of {hits.budget:,}. Known "
-        f"among them: {known_learned:,} of the {n_learned:,} that only {judgement.learned} lists "
-        f"({percent(known_learned / n_learned)}), {known_simple:,} of the {n_simple:,} that only {judgement.simple} "
-        f"lists ({percent(known_simple / n_simple)}). Not known is not false."
+        f"The two lists share {hits.budget - n_learned:,} of their {hits.budget:,} pairs; only the others can repay "
+        f"the learned map. Of the {n_learned:,} that only {judgement.learned} lists, {known_learned:,} are known "
+        f"({percent(known_learned / n_learned)}); of the {n_simple:,} that only {judgement.simple} lists, "
+        f"{known_simple:,} ({percent(known_simple / n_simple)}). Not known is not false."
     )
 
 
@@ -229,40 +317,67 @@ def change_sentence(judgement: Judgement) -> str:
     test = judgement.primary.test
     if judgement.verdict == "locked":
         return "Two maps whose recipes differ in the representation alone."
+    if judgement.verdict == "underpowered":
+        return _missing(judgement)
     if judgement.verdict == "worse":
         return (
             "The whole interval lies below 0, so more groups like these would only narrow it: it takes another learned "
             f"map. A true difference of {number(test.smallest_detectable)}, up or down, would have shown 4 times in 5."
         )
     if judgement.verdict == "worth it":
-        return (
-            "Groups that say otherwise, a placebo or another simple map that does as well, or another seed: an "
-            "interval that reaches 0."
-        )
+        return _withdrawn(judgement)
     if test.excludes_zero and test.estimate > 0:
         # Better than the simple map, and yet not shown.
         return "A learned map that beats every placebo and does not lose known pairs at this budget."
-    table = plan_table(judgement)
-    if not table.height:
-        return (
-            "The maps differ in no group, so nothing says how much groups vary: other maps, or other known groups, "
-            "would be needed."
-        )
-    if test.n_units < FEWEST_UNITS:
-        return f"It takes {FEWEST_UNITS} groups for a verdict, and there are {test.n_units}."
-    if test.n_discordant < FEWEST_DISCORDANT:
-        return (
-            f"It takes {FEWEST_DISCORDANT} groups on which the maps differ, and there are {test.n_discordant}: other "
-            "known groups, or other maps."
-        )
     first = f"A true difference of {number(test.smallest_detectable)} would have shown here 4 times in 5."
     short = [
-        (difference, more) for difference, _, more in table.rows() if more and difference < test.smallest_detectable
+        (difference, more)
+        for difference, _, more in plan_table(judgement).rows()
+        if more and difference < test.smallest_detectable
     ]
     if not short:
         return first
     difference, more = short[-1]
     return f"{first} With {more:,} more annotated groups like these a difference of {brief(difference)} would show."
+
+
+def _missing(judgement: Judgement) -> str:
+    """Say what a verdict lacks."""
+    test = judgement.primary.test
+    if test.n_units < FEWEST_UNITS:
+        there = f"there {'is' if test.n_units == 1 else 'are'} {test.n_units or 'none'}"
+        said = f"It takes {FEWEST_UNITS} groups for a verdict, and {there}: {FEWEST_UNITS - test.n_units} are missing."
+        return f"{said} The maps differ in none of them." if _is_alike(judgement) else said
+    if _is_alike(judgement):
+        return (
+            "The maps differ in no group, so more groups like these would hardly tell them apart: it takes other maps, "
+            "or other known groups."
+        )
+    return (
+        f"It takes {FEWEST_DISCORDANT} groups on which the maps differ, and of {test.n_units:,} it is "
+        f"{test.n_discordant}: other known groups, or other maps, would be needed."
+    )
+
+
+def _withdrawn(judgement: Judgement) -> str:
+    """Say what would take *worth it* back, and how far that is."""
+    best = _unbeaten(judgement)
+    if best is not None:
+        return (
+            f"Against {best.name}, which scores higher than {judgement.simple}, it takes a learned map that beats it: "
+            f"{judgement.learned} − {best.name} is {interval(best)}."
+        )
+    closest = min(judgement.placebos, key=lambda placebo: placebo.test.low, default=None)
+    placebo = (
+        "a placebo (none was run) that does as well"
+        if closest is None
+        else f"a placebo that does as well (the closest, {closest.name}, is behind by {number(closest.test.low)} at "
+        "least)"
+    )
+    hits = judgement.known_hits
+    listed = "" if hits is None else f", or clearly fewer known pairs among the {hits.budget:,} most similar ones"
+    reach = f"groups that bring the interval down to 0 (it begins at {signed(judgement.primary.test.low)})"
+    return f"It would take other {reach}, {'' if listed else 'or '}{placebo}{listed}."
 
 
 def about_rows(catalog: Catalog, judged: Judged) -> list[tuple[str, str]]:
@@ -283,7 +398,7 @@ def about_rows(catalog: Catalog, judged: Judged) -> list[tuple[str, str]]:
         entry = card.representations[name]
         made = shared_map(dataset, view.context, name, alignment=view.align)
         rows += [
-            (f"{side} representation", f"{entry.name} ({entry.kind}): {entry.description}"),
+            (f"{side} representation", f"{entry.name} ({entry.kind}): {entry.description}".removesuffix(": ")),
             (f"{side}: how it was trained", entry.trained),
             (f"{side} recipe", f"{made.recipe.sentence}. {' '.join(made.recipe.notes)}".strip()),
             (f"{side} source digest", made.recipe.source),
@@ -295,7 +410,10 @@ def about_rows(catalog: Catalog, judged: Judged) -> list[tuple[str, str]]:
 def context_line(catalog: Catalog, view: JudgeView) -> str:
     """State the conditions that all of it hangs on."""
     card = catalog.dataset(view.dataset).card
-    return f"{card.title}. Context {view.context}: {card.contexts[view.context].context.sentence}."
+    conditions = f"{card.contexts[view.context].context.sentence}."
+    if view.context == _ONLY_CONTEXT:
+        return f"{card.title}: {conditions}"
+    return f"{card.title}. Context {view.context}: {conditions}"
 
 
 def interval(compared: MapComparison) -> str:
@@ -305,7 +423,9 @@ def interval(compared: MapComparison) -> str:
 
 
 def _described(view: JudgeView) -> str:
-    return f"{view.learned} against {view.simple}, alignment {view.align}, all sources, k = {view.k}, in {view.context}"
+    where = "" if view.context == _ONLY_CONTEXT else f", in {view.context}"
+    known = f"known from {', '.join(view.sources)}" if view.sources else "nothing known"
+    return f"{view.learned} against {view.simple}, alignment {view.align}, {known}, k = {view.k}{where}"
 
 
 def _and(parts: list[str]) -> str:

@@ -18,7 +18,7 @@ from explorer.map_card import forest_svg, map_card
 
 TAGS = {
     "html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "b", "ul", "li", "svg", "line", "circle", "text",
-    "table", "tr", "th", "td", "dl", "dt", "dd",
+    "table", "tr", "th", "td", "dl", "dt", "dd", "code",
 }  # fmt: skip
 
 

@@ -20,7 +20,10 @@ VIEW = JudgeView("toy", "alpha", "raw", "latent", "none", ("Pairs",))
 
 
 def write_catalog(root: Path, changes: Mapping[str, Any] | None = None, **options: Any) -> Path:
-    """Write the toy with 22 modules, so that there is a verdict."""
+    """Write the toy with 22 modules, so that there is a verdict; its card declares that nothing is aligned."""
+    changes = dict(changes or {})
+    if "defaults" not in changes:
+        changes = {"defaults/align": "none"} | changes
     return toys.write_catalog(root, changes, names=options.pop("names", NAMES), **options)
 
 
