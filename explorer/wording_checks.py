@@ -156,7 +156,8 @@ def exchange_sentence(checks: Checks) -> str:
 def replicates_sentence(checks: Checks) -> str:
     """Introduce the table of replicate scores, or say why there is none."""
     if checks.replicates is not None and checks.replicates.height and not replicate_table(checks).height:
-        return "Replicates have nothing in common in either map: every measure is 0."
+        measures = ", ".join(checks.replicates["measure"])
+        return f"There is nothing to compare: 0 in both maps is all there is of {measures}; no other measure is there."
     if not replicate_table(checks).height:
         reason = _silence(checks, "replicate scores") or "no perturbation has replicates in both"
         return f"Whether replicates repeat better can't be told: {reason.rstrip('.')}."

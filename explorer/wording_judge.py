@@ -26,6 +26,7 @@ HITS_NOTE = (
     "The generalising interval is what other groups like these would give: the same difference, had other groups been "
     "known. Effective groups: that many of equal weight would make up the difference."
 )
+_NUMBERS = {2: "two", 3: "three"}
 NOT_IN_CARD = "no combination was declared in the card ([defaults] left, right, align)"
 
 
@@ -289,10 +290,10 @@ def largest_sentence(hits: KnownHits) -> str:
     if not hits.largest:
         return ""
     listed = ", ".join(f"{name} ({count(value, sign=True)})" for name, value in hits.largest)
-    which = {1: "group that differs most", 2: "two groups that differ most", 3: "three groups that differ most"}
+    n_named = len(hits.largest)
+    which = "group that differs" if n_named == 1 else f"{_NUMBERS.get(n_named, n_named)} groups that differ"
     return (
-        f"The {which[len(hits.largest)]}: {listed}. By chance a list of {hits.budget:,} pairs holds "
-        f"{count(hits.chance)} known ones."
+        f"The {which} most: {listed}. By chance a list of {hits.budget:,} pairs holds {count(hits.chance)} known ones."
     )
 
 

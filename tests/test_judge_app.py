@@ -196,6 +196,14 @@ def test_single_file_without_knowledge(app, tmp_path):
     assert nothing_shown(found, "answer", "forest", "at_budget", "checks", "meter")
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_what_went_wrong_stands_where_the_verdict_would(app, tmp_path, known):
+    root = verdicts.write_catalog(tmp_path, None if known else {"relationships": None}, names=verdicts.NAMES[:30])
+    page = html_of(app, root)
+    says = "30 perturbations are in both" if known else "nothing is known of the perturbations"
+    assert page.index("worth it, at my budget?") < page.index(says) < page.index("Before a screen")
+
+
 @pytest.mark.parametrize("damage", ["missing", "broken card", "broken pairs"])
 def test_data_that_can_not_be_used(app, tmp_path, damage):
     root = verdicts.write_catalog(tmp_path)

@@ -232,3 +232,12 @@ def test_reliability_leaves_out_what_has_no_logarithm():
                                                    "n_pairs": pl.Int64, "n_known": pl.Int64,
                                                    "effective_groups": pl.Float64}), names=("a", "b"))  # fmt: skip
     figure_bytes(empty, "svg")
+
+
+def test_legend_names_only_what_is_drawn():
+    found = judgement(placebos=(), seeds=(), rivals=())
+    text, _, _ = texts_of(figure_bytes(forest(forest_table(found)), "svg"))
+    assert "verdict" in text
+    for absent in ("placebo", "seed", "other simple"):
+        assert absent not in text
+    assert list(judge_charts.KIND_COLORS) == ["verdict", "source", "seed", "other simple", "placebo"]

@@ -25,12 +25,13 @@ from explorer.judge_details import (
     grid_of,
     positions,
     reliability_frame,
+    replicate_table,
     start_budget,
     start_checks,
     start_power,
     technical_frame,
 )
-from explorer.relationships import Relationships
+from explorer.relationships import GeneSets, Relationships
 from explorer.screen import Screen
 from explorer.work import Workshop
 
@@ -165,6 +166,32 @@ def test_without_a_declared_position():
     assert positions(screen, map_of(np.eye(30), toys.NAMES)) is None
 
 
+def test_sets_know_the_pairs_within_them():
+    rng = np.random.default_rng(0)
+    names = [f"P{number}" for number in range(12)]
+    simple, learned = (map_of(rng.normal(size=(12, 4)), names, representation=name) for name in ("raw", "latent"))
+    sets = GeneSets("Sets", {"first": tuple(names[:4]), "second": tuple(names[3:6])})
+    table = disagreements(simple, learned, [sets], budget=20)
+    within = [set(own) for own in sets.sets.values()]
+    known = [
+        any({one, other} <= own for own in within) for one, other in table.select("perturbation", "partner").rows()
+    ]
+    assert [text == "Sets" for text in table["known in"]] == known
+    assert any(known)
+    assert not all(known)
+
+
+def test_gene_sets_below_the_verdict(catalog):
+    view = replace(VIEW, sources=("Pairs", "Sets"))
+    assert set(made(start_budget(catalog, view)).pairs["known in"]) <= {"", "Pairs", "Sets", "Pairs, Sets"}
+    checks = made(start_checks(catalog, replace(VIEW, sources=("Sets",))))
+    assert checks.strata is not None
+    assert not checks.has_controls_in_map
+    shown = replicate_table(replace(checks, replicates=pl.DataFrame({"simple": [0.0, 0.1], "learned": [0.0, 0.0]})))
+    assert shown.rows() == [(0.1, 0.0)]
+    assert replicate_table(replace(checks, replicates=None)).height == 0
+
+
 # ---------------------------------------------------------------- the grid
 
 
@@ -212,6 +239,7 @@ def test_power_asks_for_the_design(monkeypatch):
 
     monkeypatch.setattr(judge_details, "judge_power", judge_power)
     assert made(start_power(**{**ASKED, "guides": 3.0, "advantage": 15})) == "found"
+    assert asked["design"].strength == 0.4
     assert (asked["design"].perturbations, asked["design"].guides, asked["design"].cells) == (200, 3, 5.0)
     assert asked["advantage"] == 0.15
 

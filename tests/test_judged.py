@@ -8,6 +8,7 @@ from dataclasses import replace
 import polars as pl
 import pytest
 import verdicts
+from files import toy_anndata, write_anndata
 from verdicts import VIEW, flip, judged_of, judgement, with_test
 
 from explorer import judged
@@ -26,6 +27,7 @@ from explorer.judged import (
     first_judge_view,
     forest_table,
     group_table,
+    is_in_card,
     judge_link,
     judge_link_warning,
     judgement_json,
@@ -40,6 +42,8 @@ from explorer.judged import (
     source_names,
     source_table,
     start_judging,
+    usual_alignment,
+    usual_sources,
 )
 from explorer.work import Workshop
 
@@ -73,7 +77,68 @@ def test_declared_view_is_the_card_s(catalog):
     assert declared_view(dataset, "beta", budget=50) == replace(VIEW, context="beta", budget=50)
     assert simple_names(dataset) == ("raw",)
     assert learned_names(dataset) == ("latent", "latent-seed-1")
-    assert source_names(dataset) == ("Pairs",)
+    assert source_names(dataset) == ("Pairs", "Sets")
+    assert usual_sources(dataset) == ("Pairs",)
+    assert is_in_card(dataset)
+
+
+@pytest.mark.parametrize(
+    "defaults",
+    [
+        None,
+        {"left": "raw"},
+        {"right": "latent"},
+        # The wrong way round: the page shows others.
+        {"left": "latent", "right": "raw"},
+    ],
+)
+def test_what_the_card_does_not_declare_is_not_called_declared(tmp_path, defaults):
+    root = verdicts.write_catalog(tmp_path, {"defaults": defaults})
+    catalog = open_catalog(root)
+    assert not is_in_card(catalog.dataset("toy"))
+    # Controls stand in both plates, so that both maps are centred on them.
+    assert declared_view(catalog.dataset("toy"), "alpha") == replace(VIEW, align="center")
+    ticket = start_judging(catalog, replace(VIEW, align="center"))
+    assert ticket.wait(60)
+    assert not ticket.result.is_in_card
+    assert ticket.result.is_declared
+
+
+def test_alignment_where_the_rows_can_not_be_read(tmp_path):
+    root = verdicts.write_catalog(tmp_path, {"defaults/align": None})
+    (root / "toy" / "rows_alpha.parquet").write_bytes(b"PAR1")
+    assert usual_alignment(open_catalog(root).dataset("toy"), "alpha") == "none"
+
+
+def test_a_single_file_declares_nothing(tmp_path):
+    catalog = open_catalog(write_anndata(tmp_path / "screen.h5ad", toy_anndata()))
+    dataset = catalog.dataset(catalog.names[0])
+    assert not is_in_card(dataset)
+    ticket = start_judging(catalog, declared_view(dataset, dataset.context()))
+    assert ticket.wait(60)
+    assert ticket.state == "failed"
+    assert "nothing is known of the perturbations of 'screen'" in ticket.problem
+    assert 'card.toml that says relationships = "FOLDER"' in ticket.problem
+    assert "\n" not in ticket.problem
+
+
+def test_gene_sets_can_be_chosen_and_come_second(catalog):
+    view, problems = read_judge_view({"sources": "Sets"}, catalog)
+    assert (view, problems) == (replace(VIEW, sources=("Sets",)), ())
+    both = checked_judge_view(catalog, **{**ASKED, "sources": ["Sets", "Pairs"]})
+    assert both.sources == ("Pairs", "Sets")
+    assert read_judge_view(judge_link(both), catalog) == (both, ())
+    ticket = start_judging(catalog, both)
+    assert ticket.wait(60)
+    assert {source.source for source in ticket.result.judgement.sources} == {"Pairs", "Sets"}
+
+
+def test_gene_sets_alone_are_what_is_judged_by(tmp_path):
+    catalog = open_catalog(verdicts.write_catalog(tmp_path, known={"relationships": None}))
+    dataset = catalog.dataset("toy")
+    assert source_names(dataset) == usual_sources(dataset) == declared_view(dataset, "alpha").sources == ("Sets",)
+    nothing = open_catalog(verdicts.write_catalog(tmp_path / "nothing", {"relationships": None}))
+    assert usual_sources(nothing.dataset("toy")) == ()
 
 
 def test_without_kinds_every_representation_is_offered(tmp_path):
@@ -290,9 +355,11 @@ def test_source_table():
     assert table["matched"].to_list() == [0.12, 0.13]
 
 
-def test_group_table_begins_with_what_differs_most():
+def test_group_table_begins_with_large_groups_that_differ_much():
     table = group_table(judgement())
     assert table["group"].to_list() == ["Pairs: b", "Pairs: a", "Pairs: c"]
+    units = judgement().units.with_columns(members=pl.Series([12, 2, 4]))
+    assert group_table(judgement(units=units))["group"].to_list() == ["Pairs: a", "Pairs: b", "Pairs: c"]
 
 
 def test_plan_table():
@@ -300,7 +367,16 @@ def test_plan_table():
     # 30 · (.07 / .05)² = 58.8
     line = table.filter(pl.col("difference") == 0.05).row(0, named=True)
     assert (line["groups needed"], line["more than there are"]) == (59, 29)
-    assert table["difference"].to_list() == list(PLANNED)
+    # 30 · (.07 / .02)² = 367.5 is more than the 110 perturbations there are.
+    assert table["difference"].to_list() == [0.05, 0.1, 0.2]
+    # 14.7 and 3.7 would be as precise, but a verdict takes 20.
+    assert table["groups needed"].to_list() == [59, 20, 20]
+    assert table["more than there are"].to_list() == [29, 0, 0]
+    many = plan_table(replace(with_test(flip(0.01, 0.05)), n_perturbations=10_000))
+    assert many["difference"].to_list() == list(PLANNED)
+    few = plan_table(with_test(flip(0.01, 0.05, n_units=4)))
+    assert few.row(-1) == (0.2, 20, 16)
+    assert plan_table(replace(with_test(flip(0.01, 0.5)), n_perturbations=60)).height == 0
     assert table["more than there are"].is_sorted(descending=True)
     assert plan_table(with_test(flip(0.0, 0.0, n_discordant=0))).height == 0
 

@@ -1,6 +1,7 @@
 """The map card: whole, escaped, without anything that runs or is loaded."""
 
 import re
+import shlex
 from dataclasses import replace
 from html.parser import HTMLParser
 from xml.etree import ElementTree
@@ -11,10 +12,10 @@ import verdicts
 from files import PAYLOADS
 from verdicts import VIEW, compared, flip, judged_of, judgement
 
-from explorer import __version__
+from explorer import __version__, cli
 from explorer.catalog import open_catalog
 from explorer.judged import forest_table
-from explorer.map_card import forest_svg, map_card
+from explorer.map_card import command_line, forest_svg, map_card
 
 TAGS = {
     "html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "b", "ul", "li", "svg", "line", "circle", "text",
@@ -74,6 +75,40 @@ def test_equal_judgements_give_equal_cards(catalog):
     assert map_card(catalog, judged_of(judgement())) == map_card(catalog, judged_of(judgement()))
 
 
+@pytest.mark.parametrize(
+    ("changes", "tone"),
+    [
+        ({}, "success"),
+        ({"verdict": "not shown"}, "neutral"),
+        ({"rivals": (compared("pca", 0.35, -0.05, 0.08),)}, "neutral"),
+        ({"verdict": "worse"}, "danger"),
+        ({"verdict": "underpowered"}, "warn"),
+    ],
+)
+def test_the_word_has_the_colour_of_the_page(catalog, changes, tone):
+    text = map_card(catalog, judged_of(judgement(**changes)))
+    assert f"<p class='word {tone}'>" in text
+    assert text.count(f"--{tone}: #") == 3, "in light, in dark and on paper"
+
+
+def test_command_that_makes_it_again(catalog):
+    found = judged_of(judgement(), view=replace(VIEW, sources=("Pairs", "My sets"), budget=30))
+    line = command_line(catalog, found)
+    assert line in Page(map_card(catalog, found)).text
+    words = shlex.split(line)
+    assert words[:2] == ["explorer", "judge"]
+    options = cli._parser().parse_args(words[1:])
+    assert (str(options.path), options.simple, options.learned, options.context) == ("toy", "raw", "latent", "alpha")
+    assert (options.align, options.source, options.k) == ("none", ["Pairs", "My sets"], 10)
+    assert (options.budget, options.seed) == (30, 0)
+
+
+def test_no_colon_without_a_description(catalog):
+    texts = Page(map_card(catalog, judged_of(judgement()))).texts
+    assert "raw (simple)" in texts
+    assert not [text for text in texts if text.endswith("):")]
+
+
 def test_exploratory_card_names_the_declared_verdict(catalog):
     found = judged_of(judgement(), view=replace(VIEW, align="center"), declared=judgement(verdict="worse"))
     text = Page(map_card(catalog, found)).text
@@ -114,6 +149,11 @@ def test_forest_is_a_drawing():
     texts = [element.text for element in root if element.tag == "text"]
     assert "all sources: latent − raw" in texts
     assert "+.100 (+.070 … +.130)" in texts
+    assert {"0", "+.1", "+.2", "+.3"} <= set(texts), "round numbers on the axis"
+    ends = [float(element.get("x2")) for element in root if element.get("stroke-width")]
+    width = float(root.get("viewBox").split()[2])
+    # 12 px letters are 6.5 wide on average, and figures end at the right edge.
+    assert max(ends) < width - 6.5 * len("+.100 (+.070 … +.130)")
 
 
 def test_forest_of_long_names_and_of_nothing():

@@ -63,7 +63,7 @@ def checks(**changes):
 
 def test_budget():
     said = budget_sentences(judgement())
-    assert [text.split()[0] for text in said] == ["In", "The", "Only"]
+    assert [text.split()[0] for text in said] == ["In", "The", "The"]
     assert budget_sentences(judgement(known_hits=None)) == []
 
 
@@ -84,8 +84,8 @@ def test_strata():
 def test_reliability():
     text = reliability_sentence(checks(), judgement())
     assert text.startswith(
-        "raw: expected calibration error .200 percentage points (0 is best) where 3 % of 6,000 pairs are known; "
-        "latent: expected calibration error .400"
+        "raw: expected calibration error .200 percentage points (0 is best) where 3 % of 6,000 pairs are known (fewer "
+        "pairs than the map has, since both perturbations must be annotated); latent: expected calibration error .400"
     )
     assert "not that it is true" in text
     one = checks(reliability={"simple": reliability(NAN)})
@@ -105,6 +105,23 @@ def test_noise():
         "raw: No FDR against technical noise: no controls.",
         "No noise ceiling: none.",
     ]
+
+
+def test_no_pair_beyond_noise_is_explained():
+    table = pl.DataFrame({"level": [0.05, 0.1], "threshold": [NAN, 0.8], "n_pairs": [0, 3]})
+    some = replace(noise(), table=table)
+    assert noise_sentences(checks(fdr={"simple": some}), judgement())[0].endswith(
+        "0 at .05, 3 at .1. None means that no pair is more alike than noise would make it, at .05 and in this "
+        "alignment."
+    )
+    none = replace(noise(), table=table.with_columns(n_pairs=pl.lit(0)))
+    assert "would make it, at these levels and in this" in noise_sentences(checks(fdr={"simple": none}), judgement())[0]
+
+
+def test_controls_in_the_map_are_said_to_make_the_noise_too_large():
+    said = " ".join(noise_sentences(checks(has_controls_in_map=True), judgement()))
+    assert "this FDR is too large" in said
+    assert "too large" not in " ".join(noise_sentences(checks(), judgement()))
 
 
 def test_proximity():
@@ -132,8 +149,15 @@ def test_replicates():
     assert replicates_sentence(checks(silences={"replicate scores": "no controls."})) == (
         "Whether replicates repeat better can't be told: no controls."
     )
-    table = pl.DataFrame({"measure": ["replicate consistency"]})
-    assert replicates_sentence(checks(replicates=table)).startswith("Means over perturbations")
+    table = pl.DataFrame({"measure": ["replicate consistency"], "simple": [0.2], "learned": [0.0]})
+    said = replicates_sentence(checks(replicates=table))
+    assert said.startswith("Means over perturbations")
+    assert "repeating is not function" in said
+    nothing = checks(replicates=table.with_columns(simple=pl.lit(0.0)))
+    assert replicates_sentence(nothing).startswith(
+        "There is nothing to compare: 0 in both maps is all there is of replicate consistency; no other"
+    )
+    assert replicates_sentence(checks()).endswith("no perturbation has replicates in both.")
 
 
 def test_groups():

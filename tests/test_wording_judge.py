@@ -11,7 +11,7 @@ from explorer.catalog import open_catalog
 from explorer.judged import Judged, Looked
 from explorer.verdict import Primary
 from explorer.wording_judge import (
-    TONES,
+    HITS_NOTE,
     about_rows,
     change_sentence,
     context_line,
@@ -28,6 +28,7 @@ from explorer.wording_judge import (
     placebo_sentence,
     reason_sentence,
     seeds_sentence,
+    tone,
     verdict_sentence,
 )
 
@@ -50,7 +51,7 @@ EXPLORATORY = replace(VIEW, k=5)
 def test_every_word_has_its_sentences(word):
     found = judgement(verdict=word)
     assert head(judged_of(found))
-    assert word in TONES
+    assert tone(found) in ("success", "neutral", "danger", "warn")
     assert verdict_sentence(found, VIEW).endswith(".")
     assert meaning_sentence(found).startswith("For your next experiments: ")
     for text in (verdict_sentence(found, VIEW), meaning_sentence(found)):
@@ -65,8 +66,9 @@ def test_worth_it():
         "In alpha, latent brings known partners together better than raw does, and better than every placebo."
     )
     assert numbers_sentence(found) == (
-        "Of the known partners that can be among the 10 nearest, 30 % are in latent and 20 % in raw (by chance 1 %; "
-        "more is better). Difference +.100, 95 % interval +.070 to +.130, p .01: the mean over 30 groups of known "
+        "Of a group member's known partners (no more than 10 count), 30 % are among its 10 nearest in latent and 20 % "
+        "in raw (by chance 1 %; more is better). Difference +.100, "
+        "95 % interval +.070 to +.130, p .01: the mean over 30 groups of known "
         "partners of equal weight, 20 of which differ."
     )
     assert reason_sentence(found) == "", "the figures say it"
@@ -77,7 +79,7 @@ def test_another_combination_is_marked():
     assert head(found) == "Worth it · exploratory"
     assert declared_sentence(found) == (
         "Exploratory: this is not the combination that was declared beforehand (latent against raw, alignment none, "
-        "all sources, k = 10, in alpha), whose verdict is “worse”."
+        "known from Pairs, k = 10, in alpha), whose verdict is “worse”."
     )
     assert declared_sentence(judged_of(judgement())).startswith("This is the combination that was declared beforehand:")
 
@@ -143,12 +145,23 @@ def test_seeds():
     assert seeds_sentence(judgement(seeds=())) == ""
     assert seeds_sentence(judgement()) == (
         "The same model from the other seed scores 28 % (this one 30 %); the spread is .020, less than the difference "
-        "judged, +.100. 1 of 1 lie above raw as well."
+        "judged, +.100. It lies above raw as well, and its interval excludes 0."
     )
     wide = judgement(seeds=(compared("one", 0.1, -0.1, 0.05), compared("two", 0.31, 0.11, 0.05)))
-    assert "the spread is .210, no less than the difference judged: it may be the seed's. 1 of 2 lie above raw" in (
-        seeds_sentence(wide)
+    assert seeds_sentence(wide).endswith(
+        "the spread is .210, no less than the difference judged: it may be the seed's. 1 of 2 lie above raw as well; "
+        "no interval includes 0."
     )
+    for estimates, says in (
+        ((0.11, 0.01), "2 of 2 lie above raw as well; the interval of 1 includes 0."),
+        ((-0.01, 0.02), "1 of 2 lie above raw as well; the intervals of 2 include 0."),
+        ((-0.01,), "It does not lie above raw, and its interval includes 0."),
+    ):
+        seeds = tuple(
+            replace(compared(f"seed {place}", 0.2, e, 0.05), test=flip(e, 0.05, p=0.01 if abs(e) > 0.05 else 0.4))
+            for place, e in enumerate(estimates)
+        )
+        assert seeds_sentence(judgement(seeds=seeds)).endswith(says)
     assert seeds_sentence(with_test(flip(0.0, 0.01))).endswith("it may be the seed's.")
 
 
@@ -159,11 +172,16 @@ def test_known_hits_are_printed_in_the_fixed_form():
         "groups; the generalising interval is −59 … +101."
     )
     assert largest_sentence(hits) == (
-        "The groups that make up most of it: Pairs: one (+12), Pairs: two (−3). By chance a list of 100 pairs "
-        "holds 2.5."
+        "The two groups that differ most: Pairs: one (+12), Pairs: two (−3). By chance a list of 100 pairs holds 2.5 "
+        "known ones."
     )
     fewer = replace(hits, simple=91.0, learned=70.0, test=flip(-21, 80))
-    assert "holds 21 fewer known pairs (70 v 91)" in hits_sentence(fewer)
+    assert "holds 21 fewer known pairs (70 v 91). The difference comes from 3.4 effective groups; " in hits_sentence(
+        fewer
+    )
+    assert "generalising interval" in HITS_NOTE
+    one = replace(hits, largest=(("Pairs: one", -3.0),))
+    assert largest_sentence(one).startswith("The group that differs most: Pairs: one (−3). By chance")
     same = replace(hits, learned=70.0, test=flip(0, 3), largest=())
     assert hits_sentence(same) == "In this screen the learned map's top 100 holds as many known pairs (70 v 70)."
     assert largest_sentence(same) == ""
@@ -171,8 +189,8 @@ def test_known_hits_are_printed_in_the_fixed_form():
 
 def test_disagreement():
     assert disagreement_sentence(judgement()) == (
-        "Only pairs on which the maps disagree can repay the learned one: 40 of 100. Known among them: 31 of the 40 "
-        "that only latent lists (78 %), 10 of the 40 that only raw lists (25 %). Not known is not false."
+        "The two lists share 60 of their 100 pairs; only the others can repay the learned map. Of the 40 that only "
+        "latent lists, 31 are known (78 %); of the 40 that only raw lists, 10 (25 %). Not known is not false."
     )
     hits = judgement().known_hits
     same = judgement(known_hits=replace(hits, only_simple=(0, 0), only_learned=(0, 0)))
@@ -188,21 +206,111 @@ def test_what_would_change_it():
         "difference of .05 would show."
     )
     few = with_test(flip(0.01, 0.05, n_units=15), verdict="underpowered")
-    assert change_sentence(few) == "It takes 20 groups for a verdict, and there are 15."
+    assert change_sentence(few) == "It takes 20 groups for a verdict, and there are 15: 5 are missing."
+    none = with_test(flip(0.0, 0.0, n_units=0, n_discordant=0), verdict="underpowered")
+    assert change_sentence(none) == "It takes 20 groups for a verdict, and there are none: 20 are missing."
+    few_and_alike = with_test(flip(0.0, 0.0, n_units=1, n_discordant=0), verdict="underpowered")
+    assert change_sentence(few_and_alike) == (
+        "It takes 20 groups for a verdict, and there is 1: 19 are missing. The maps differ in none of them."
+    )
     alike = with_test(flip(0.01, 0.05, n_discordant=2), verdict="underpowered")
-    assert change_sentence(alike).startswith("It takes 6 groups on which the maps differ, and there are 2")
+    assert change_sentence(alike).startswith("It takes 6 groups on which the maps differ, and of 30 it is 2: other")
     equal = with_test(flip(0.0, 0.0, n_discordant=0), verdict="underpowered")
     assert change_sentence(equal).startswith("The maps differ in no group")
     assert change_sentence(with_test(flip(-0.1, 0.05), verdict="worse")).startswith("The whole interval lies below 0")
+    hopeless = replace(found, n_perturbations=50)
+    assert change_sentence(hopeless) == "A true difference of .070 would have shown here 4 times in 5."
     assert change_sentence(judgement(verdict="not shown")).startswith("A learned map that beats every placebo")
     assert "Two maps whose recipes differ" in change_sentence(LOCKED)
+
+
+def test_what_would_take_worth_it_back():
+    assert change_sentence(judgement()) == (
+        "It would take other groups that bring the interval down to 0 (it begins at +.070), a placebo that does as "
+        "well (the closest, norm, is behind by .200 at least), or clearly fewer known pairs among the 100 most similar "
+        "ones."
+    )
+    bare = change_sentence(judgement(placebos=(), known_hits=None))
+    assert bare.endswith("(it begins at +.070), or a placebo (none was run) that does as well.")
+
+
+ONLY_AGAINST = judgement(rivals=(compared("pca", 0.35, -0.05, 0.08),))
+
+
+def test_worth_it_against_a_convenient_opponent_is_said_first():
+    assert head(judged_of(ONLY_AGAINST)) == "Worth it, but only against raw"
+    assert head(judged_of(ONLY_AGAINST, view=EXPLORATORY)) == "Worth it, but only against raw · exploratory"
+    assert verdict_sentence(ONLY_AGAINST, VIEW) == (
+        "In alpha, latent brings known partners together better than raw and every placebo, but not better than pca, "
+        "another simple representation."
+    )
+    assert "than raw, but not better than pca" in verdict_sentence(replace(ONLY_AGAINST, placebos=()), VIEW)
+    assert tone(ONLY_AGAINST) == tone(judgement(verdict="not shown")) != tone(judgement())
+    assert change_sentence(ONLY_AGAINST) == (
+        "Against pca, which scores higher than raw, it takes a learned map that beats it: latent − pca is −.050 (95 % "
+        "interval −.130 to +.030)."
+    )
+    beaten = judgement(rivals=(compared("pca", 0.25, 0.05, 0.02),))
+    assert head(judged_of(beaten)) == "Worth it"
+
+
+def test_placebos_that_were_not_run_are_not_said_to_be_beaten():
+    assert verdict_sentence(judgement(placebos=()), VIEW).endswith("better than raw does.")
+
+
+def test_maps_that_differ_in_no_group():
+    found = with_test(flip(0.0, 0.0, n_discordant=0), verdict="underpowered")
+    assert head(judged_of(found)) == "Nothing tells the two maps apart"
+    assert verdict_sentence(found, VIEW) == (
+        "In alpha, latent and raw find equally many of the known partners in every group."
+    )
+    assert "more known" not in meaning_sentence(found)
+    assert meaning_sentence(found).endswith("by what is known, latent is neither better nor worse.")
+
+
+def test_too_few_groups_or_too_few_that_differ():
+    few = with_test(flip(0.01, 0.05, n_units=15), verdict="underpowered")
+    assert "what is known is too little" in verdict_sentence(few, VIEW)
+    alike = with_test(flip(0.01, 0.05, n_discordant=2), verdict="underpowered")
+    assert "differ on too few groups" in verdict_sentence(alike, VIEW)
+    assert "bring more known complexes" in meaning_sentence(alike)
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_the_only_context_of_a_file_is_not_named(word):
+    said = verdict_sentence(judgement(verdict=word), replace(VIEW, context="all"))
+    assert not said.startswith("In ")
+    assert said.startswith(("latent ", "It is not shown"))
+    few = with_test(flip(0.01, 0.05, n_units=15), verdict="underpowered")
+    assert verdict_sentence(few, replace(VIEW, context="all")).startswith("What is known is too little")
+
+
+def test_what_no_card_declares_is_not_called_declared():
+    view = replace(VIEW, context="all", sources=("Pairs", "Sets"))
+    what = "latent against raw, alignment none, known from Pairs, Sets, k = 10"
+    first = Judged(view, judgement(), view, judgement(), is_in_card=False)
+    declared = "No combination was declared in the card ([defaults] left, right, align); this is the first one that"
+    assert declared_sentence(first) == f"{declared} the page showed: {what}."
+    looked = Looked()
+    assert meter_sentence(first, looked, n_looked=looked.add(first)) == (
+        f"{declared} the page showed ({what}), and the only one looked at so far."
+    )
+    other = replace(first, view=replace(view, k=3))
+    assert declared_sentence(other).startswith("Exploratory: no combination was declared in the card")
+    said = meter_sentence(other, looked, n_looked=looked.add(other))
+    assert f"the page shows first {what}. This is another one, so it is exploratory: the verdict of the first" in said
+    again = meter_sentence(first, looked, n_looked=looked.add(first))
+    assert "This is that one." in again
+    for text in (said, again):
+        assert "declared one" not in text
+        assert "beforehand" not in text
 
 
 def test_meter():
     looked = Looked()
     declared = judged_of(judgement(verdict="worse"))
     assert meter_sentence(declared, looked, n_looked=looked.add(declared)) == (
-        "This is the combination that was declared beforehand (latent against raw, alignment none, all sources, "
+        "This is the combination that was declared beforehand (latent against raw, alignment none, known from Pairs, "
         "k = 10, in alpha), and the only one looked at so far."
     )
     other = judged_of(judgement(), view=EXPLORATORY, declared=declared.judgement)
