@@ -167,7 +167,11 @@ def test_dark_theme_and_what_a_link_can_not_have(hostile_server, browser):
 def test_long_work_is_told_cancelled_and_freezes_nobody(server, browser):
     with opened(browser, link(server)) as judge:
         judge.wait_for_checks()
-        judge.press("Score every representation under every alignment")
+        # Minutes of work, so that it is not done before another session has its verdict.
+        cells = judge.page.get_by_role("textbox", name="Cells per guide and batch")
+        cells.fill("40")
+        cells.press("Enter")
+        judge.press("Simulate")
         judge.progress.wait_for()
         with opened(browser, link(server, k=5), word="Worse · exploratory") as other:
             assert other.parameters()["k"] == "5"
@@ -175,7 +179,9 @@ def test_long_work_is_told_cancelled_and_freezes_nobody(server, browser):
         judge.press("Cancel")
         judge.wait_for_notice("cancelled")
         judge.progress.wait_for(state="detached")
-        judge.page.get_by_role("button", name="Score every representation").wait_for()
+        judge.page.get_by_role("button", name="Simulate").last.wait_for()
+        judge.press("Score every representation under every alignment")
+        judge.page.get_by_text("Macro partner recall at 10").first.wait_for()
 
 
 def forge(judge: Judge, headers: dict[str, str], control: str, value: object) -> None:
