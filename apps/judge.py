@@ -356,7 +356,7 @@ def downloads(answer, catalog):
                         label="map card: one page, works offline",
                     ),
                     mo.download(
-                        lambda: judged.judgement_json(answer).encode(),
+                        lambda: judged.judgement_json(answer.judgement, answer.view).encode(),
                         filename=f"{_stem}.json",
                         mimetype="application/json",
                         label="the judgement as JSON",

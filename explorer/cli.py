@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
-import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,7 +24,7 @@ from explorer.catalog import open_catalog
 from explorer.errors import InputError, shown
 from explorer.expression import PrincipalComponentsSource
 from explorer.judge_report import judgement_text
-from explorer.judged import JudgeView
+from explorer.judged import JudgeView, judgement_json
 from explorer.judgements import default_alignment, own_sources, shared_judgement
 from explorer.knowledge import knowledge_beside, read_source
 from explorer.load import Dataset, load_dataset, load_screen
@@ -35,6 +33,7 @@ from explorer.partners import DEFAULT_K
 from explorer.relate import neighborhood
 from explorer.screen import Screen
 from explorer.side_activity import SideActivity
+from explorer.text import json_text
 from explorer.verdict import DEFAULT_BUDGET
 from explorer.wording import activity_sentence, position_sentences
 from explorer.write import check_target, write_map
@@ -155,18 +154,7 @@ def _roles(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _print_json(value: object) -> None:
-    # json writes NaN, which is not JSON: absent numbers are null. ASCII alone: names may hold control characters.
-    sys.stdout.write(json.dumps(_without_nan(value), indent=2, allow_nan=False) + "\n")
-
-
-def _without_nan(value: object) -> object:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    return value
+    sys.stdout.write(json_text(value))
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -402,14 +390,13 @@ def _judge(options: argparse.Namespace) -> None:
             progress=progress,
         )
     _say_notes((*notes, *judgement.notes))
-    if options.json:
-        made_of = {"dataset": dataset.name, "context": context, "alignment": alignment, "k": options.k}
-        _print_json(judgement.to_json() | made_of)
-        return
     used = (*(own_sources(dataset) if sources is None else sources), *(source.name for source in files))
     view = JudgeView(
         dataset.name, context, options.simple, options.learned, alignment, used, k=options.k, budget=options.budget
     )
+    if options.json:
+        sys.stdout.write(judgement_json(judgement, view))
+        return
     sys.stdout.write("".join(f"{_one_line(line)}\n" for line in judgement_text(judgement, view)))
 
 

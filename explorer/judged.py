@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -20,6 +18,7 @@ from explorer.judgements import default_alignment, own_sources, shared_judgement
 from explorer.load import Dataset
 from explorer.partners import DEFAULT_K
 from explorer.significance import SignFlip
+from explorer.text import json_text
 from explorer.verdict import (
     DEFAULT_BUDGET,
     FEWEST_UNITS,
@@ -348,22 +347,10 @@ def file_stem(view: JudgeView) -> str:
     return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-.")[:80] or "judgement"
 
 
-def judgement_json(judged: Judged) -> str:
+def judgement_json(judgement: Judgement, view: JudgeView) -> str:
     """Write a judgement as the command line prints it; what is not defined is null."""
-    view = judged.view
     made_of = {"dataset": view.dataset, "context": view.context, "alignment": view.align, "k": view.k}
-    found = _without_nan(judged.judgement.to_json() | made_of)
-    return json.dumps(found, indent=2, allow_nan=False) + "\n"
-
-
-def _without_nan(value: object) -> object:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    return value
+    return json_text(judgement.to_json() | made_of)
 
 
 def budget_steps(budget: int) -> list[int]:

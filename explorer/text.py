@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import math
+
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 ,;")
 
 
@@ -61,3 +64,19 @@ def _visible(character: str) -> int:
     if character in "\n\r\t\u2028\u2029":
         return 32
     return code if 32 <= code <= 126 else 0xFFFD
+
+
+def json_text(value: object) -> str:
+    """Write a value as JSON, what is not defined as null, in ASCII alone: names may hold control characters."""
+    return json.dumps(_without_nan(value), indent=2, allow_nan=False) + "\n"
+
+
+def _without_nan(value: object) -> object:
+    # json writes NaN, which is not JSON.
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return value

@@ -207,27 +207,44 @@ def test_pairs_as_units_cover_a_third():
     assert covered(intervals) / 70 < 0.5
 
 
+def mcnemar_p(screen):
+    """Exact: of pairs that differ, as many would be gained as lost."""
+    values = pair_contributions(screen)
+    gained, lost = int((values > 0).sum()), int((values < 0).sum())
+    return min(1.0, 2 * binom.cdf(min(gained, lost), gained + lost, 0.5))
+
+
+def partners_of(screen):
+    """Whether each pair of perturbations is known, shape (n, n)."""
+    n = screen.maps.simple.n_perturbations
+    partner = np.zeros((n, n))
+    partner[screen.known.first, screen.known.second] = partner[screen.known.second, screen.known.first] = 1
+    return partner
+
+
+def gene_contributions(screen):
+    """Difference of each gene in the share of its known partners among its ten nearest."""
+    partner = partners_of(screen)
+    degree = partner.sum(axis=1)
+    simple, learned = (np.take_along_axis(partner, rows, axis=1).sum(axis=1) for rows in screen.near)
+    return ((learned - simple) / np.minimum(10, np.maximum(degree, 1)))[degree > 0]
+
+
+def any_partner_contributions(screen):
+    """Difference of each group in the share of its members that have any known partner among the ten nearest."""
+    partner = partners_of(screen)
+    simple, learned = (np.take_along_axis(partner, rows, axis=1).any(axis=1).astype(float) for rows in screen.near)
+    return [(learned - simple)[rows].mean() for rows in screen.units.members]
+
+
 def test_mcnemar_on_pairs_finds_a_difference_in_most_nulls():
-    false = 0
-    for screen in screens(HUGE_PREFERENCES, 70):
-        values = pair_contributions(screen)
-        gained, lost = int((values > 0).sum()), int((values < 0).sum())
-        # Exact: of pairs that differ, as many would be gained as lost.
-        false += min(1.0, 2 * binom.cdf(min(gained, lost), gained + lost, 0.5)) <= 0.05
+    false = sum(mcnemar_p(screen) <= 0.05 for screen in screens(HUGE_PREFERENCES, 70))
     assert not at_most(false, 70, 0.05)
     assert false / 70 > 0.5
 
 
 def test_genes_as_units_cover_too_little():
-    intervals = []
-    for screen in screens(HUGE_PREFERENCES, 70):
-        n = screen.maps.simple.n_perturbations
-        partner = np.zeros((n, n))
-        partner[screen.known.first, screen.known.second] = partner[screen.known.second, screen.known.first] = 1
-        degree = partner.sum(axis=1)
-        shares = [np.take_along_axis(partner, rows, axis=1).sum(axis=1) for rows in screen.near]
-        kept = degree > 0
-        intervals.append(flipped(((shares[1] - shares[0]) / np.minimum(10, np.maximum(degree, 1)))[kept]))
+    intervals = [flipped(gene_contributions(screen)) for screen in screens(HUGE_PREFERENCES, 70)]
     assert not keeps(covered(intervals), 70)
     assert covered(intervals) / 70 < 0.75
 
@@ -289,14 +306,7 @@ def test_connected_blocks_of_groups_leave_nothing_to_test():
 
 def test_any_partner_in_the_top_is_wrong_under_overlap():
     design = PlantedDesign.of_kind("overlapping groups")
-    any_partner = []
-    for screen in screens(design, 150):
-        n = screen.maps.simple.n_perturbations
-        partner = np.zeros((n, n), dtype=bool)
-        partner[screen.known.first, screen.known.second] = partner[screen.known.second, screen.known.first] = True
-        simple, learned = (np.take_along_axis(partner, rows, axis=1).any(axis=1).astype(float) for rows in screen.near)
-        by_group = [(learned - simple)[rows].mean() for rows in screen.units.members]
-        any_partner.append(flipped(by_group, screen.seed))
+    any_partner = [flipped(any_partner_contributions(screen), screen.seed) for screen in screens(design, 150)]
     assert not keeps(covered(any_partner), 150)
     assert 1 - covered(any_partner) / 150 > 0.08
     assert keeps(covered([screen.interval for screen in screens(design, 150)]), 150)

@@ -387,10 +387,12 @@ def test_json_is_what_the_command_line_prints(root, catalog, capsys):
     assert ticket.wait(60)
     arguments = ["judge", str(root / "toy"), "--simple", "raw", "--learned", "latent", "--align", "center", "-k", "4"]
     assert main([*arguments, "--context", "alpha", "--budget", "30", "--json"]) in (0, None)
-    assert json.loads(judgement_json(ticket.result)) == json.loads(capsys.readouterr().out)
+    assert json.loads(judgement_json(ticket.result.judgement, ticket.result.view)) == json.loads(
+        capsys.readouterr().out
+    )
 
 
 def test_json_without_nan():
     found = judgement()
-    text = judgement_json(judged_of(replace(found, primary=replace(found.primary, chance=math.inf))))
+    text = judgement_json(replace(found, primary=replace(found.primary, chance=math.inf)), VIEW)
     assert json.loads(text)["primary"]["chance"] is None
