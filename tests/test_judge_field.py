@@ -25,13 +25,9 @@ def sources(field, names=SOURCES):
 
 
 @pytest.fixture(scope="module")
-def published():
+def published(field):
     """PCA-50 and a β-VAE of the same genes: the case that was published as a success."""
-    from conftest import FIELD
-
-    if not FIELD.is_dir():
-        pytest.skip("no field data beside the project")
-    folder = FIELD / "depmap_published"
+    folder = field / "depmap_published"
     pca = pl.read_csv(folder / "PCA_weight_matrix_gsea.csv").rename({"genes": "gene"})
     vae = pl.read_parquet(folder / "weight_matrix_gsea.parquet").rename({"0": "gene"})
     both = vae.select("gene").join(pca, on="gene", how="inner", maintain_order="left")
