@@ -410,7 +410,8 @@ def plumbing():
 @app.cell
 def source():
     # `marimo run apps/judge.py -- --data PATH` shows a dataset folder, a catalog of them, or one file.
-    data_path = mo.cli_args().get("data") or mo.notebook_dir().parent / "demo_data"
+    # A shared server (`explorer serve`) shows its catalog and nothing else.
+    data_path = catalogs.served_path() or mo.cli_args().get("data") or mo.notebook_dir().parent / "demo_data"
     return (data_path,)
 
 

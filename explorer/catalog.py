@@ -60,6 +60,19 @@ class Catalog:
         return self.datasets[name]
 
 
+_served: list[Path] = []
+
+
+def serve_only(path: Path) -> None:
+    """Make one catalog the only one that notebooks of this process open, whatever else they are told."""
+    _served[:] = [path.resolve()]
+
+
+def served_path() -> Path | None:
+    """Path of the catalog that this process serves; None where it is no server."""
+    return _served[0] if _served else None
+
+
 def open_catalog(path: str | Path) -> Catalog:
     """List the datasets below a folder; a dataset folder or a single file is a catalog of one.
 

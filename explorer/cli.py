@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from explorer import __version__
+from explorer.access import TOKEN_VARIABLE
 from explorer.activity import ACTIVE_Q, measure_activity
 from explorer.aggregate import build_map, checked_aggregate
 from explorer.align import METHODS, check_method
@@ -131,7 +132,56 @@ def _parser() -> argparse.ArgumentParser:
     judge.add_argument("--budget", type=int, default=DEFAULT_BUDGET, metavar="N", help="pairs listed (default: 100)")
     judge.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random (default: 0)")
     judge.set_defaults(run=_judge)
+
+    serve = commands.add_parser("serve", help="share a catalog with other people: read-only, in their browsers")
+    serve.add_argument("catalog", metavar="CATALOG", type=Path, help="folder of datasets, one dataset, or one file")
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine alone)")
+    serve.add_argument("--port", type=_port, default=8000, help="port to listen on (default: 8000)")
+    serve.add_argument("--base-url", metavar="URL", help="where visitors reach it, behind a reverse proxy")
+    serve.add_argument(
+        "--token-file",
+        type=Path,
+        metavar="FILE",
+        help=f"file with the token that visitors must know (or the variable {TOKEN_VARIABLE})",
+    )
+    serve.add_argument("--public", action="store_true", help="let everybody in, without a token")
+    serve.add_argument(
+        "--trusted-proxy",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="a reverse proxy whose X-Forwarded-For is believed; may be repeated",
+    )
+    serve.add_argument("--most-pages", type=int, default=200, metavar="N", help="pages open at once (default: 200)")
+    serve.add_argument("--no-warm", action="store_true", help="make first pages when they are asked for")
+    serve.set_defaults(run=_serve)
     return parser
+
+
+def _port(text: str) -> int:
+    if text.isascii() and text.isdecimal() and int(text) <= 65_535:
+        return int(text)
+    msg = f"expected a port from 0 to 65535, got {shown(text)}"
+    raise argparse.ArgumentTypeError(msg)
+
+
+def _serve(options: argparse.Namespace) -> None:
+    # Here, since no other command needs marimo.
+    from explorer.server import ServerSettings, serve
+
+    serve(
+        ServerSettings(
+            options.catalog,
+            host=options.host,
+            port=options.port,
+            base_url=options.base_url,
+            token_file=options.token_file,
+            public=options.public,
+            trusted_proxies=tuple(options.trusted_proxy),
+            most_pages=options.most_pages,
+            warm=not options.no_warm,
+        )
+    )
 
 
 def _add_path(parser: argparse.ArgumentParser) -> None:

@@ -28,7 +28,10 @@ LAYERS = (
         "threads",
         "cosine_counts",
         "digits",
+        "routes",
+        "crowd",
     ),
+    ("access", "headers"),
     ("sources", "relationships", "charts", "panels", "medians", "replicates", "keeping"),
     ("screen", "stored", "tables", "pseudo", "retrieval", "judge_charts"),
     ("labels", "position"),
@@ -50,8 +53,10 @@ LAYERS = (
     ("view", "work"),
     ("side_activity", "judged"),
     ("side_by_side", "judge_details"),
-    ("wording", "wording_judge"),
-    ("map_card", "judge_report", "judge_exports", "wording_checks"),
+    ("wording", "wording_judge", "offer"),
+    ("map_card", "judge_report", "judge_exports", "wording_checks", "landing"),
+    ("gate",),
+    ("server",),
     ("cli",),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

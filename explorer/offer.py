@@ -1,0 +1,128 @@
+"""What a server offers: each dataset in a few lines, and what its first pages need, made before anyone asks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from explorer.catalog import Catalog, identity_of, shared_knowledge, shared_screen
+from explorer.errors import InputError
+from explorer.keeping import Shared
+from explorer.load import Dataset
+from explorer.side_activity import activity_of
+from explorer.side_by_side import answer_view, distribution_of, table_of
+from explorer.view import default_query, read_view
+
+_log = logging.getLogger(__name__)
+_shared = Shared()
+
+
+@dataclass(frozen=True, slots=True)
+class ContextOffer:
+    """One context: its name, its conditions in words, and how many rows and perturbations it has."""
+
+    name: str
+    conditions: str
+    n_rows: int
+    n_perturbations: int
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A dataset as a visitor chooses it.
+
+    Attributes
+    ----------
+    name, title, license, citation
+        As the card says them.
+    contexts
+        Its contexts.
+    representations
+        Names of its representations, by kind: simple, learned, placebo.
+    problem
+        Why it can't be shown, in a sentence; else empty, and then the rest is filled.
+    """
+
+    name: str
+    title: str
+    license: str = ""
+    citation: str = ""
+    contexts: tuple[ContextOffer, ...] = ()
+    representations: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    problem: str = ""
+
+
+def offers_of(catalog: Catalog) -> tuple[Offer, ...]:
+    """Describe every dataset of a catalog, those that can't be used last; each is read once a process."""
+    usable = [_offer_or_problem(catalog.dataset(name)) for name in catalog.names]
+    broken = [Offer(name, name, problem=problem) for name, problem in catalog.problems.items()]
+    return tuple(sorted((*usable, *broken), key=lambda offer: bool(offer.problem)))
+
+
+def _offer_or_problem(dataset: Dataset) -> Offer:
+    try:
+        return _shared.get(identity_of(dataset), lambda: describe_offer(dataset))
+    except InputError as error:
+        return Offer(dataset.name, dataset.card.title, problem=str(error))
+
+
+def describe_offer(dataset: Dataset) -> Offer:
+    """Describe a dataset; the names of its rows are read.
+
+    Raises
+    ------
+    InputError
+        When its rows can't be used.
+    """
+    contexts = []
+    for name in dataset.contexts:
+        screen = shared_screen(dataset, name)
+        left_out = screen.is_control() & ~np.bool_(screen.roles.keep_controls)
+        labels = screen.rows[screen.roles.perturbation].filter(~left_out)
+        contexts.append(ContextOffer(name, screen.context.sentence, screen.rows.height, labels.n_unique()))
+    cards = dataset.card.representations.values()
+    kinds = tuple(dict.fromkeys(card.kind for card in cards))
+    return Offer(
+        dataset.name,
+        dataset.card.title,
+        dataset.card.license,
+        dataset.card.citation,
+        tuple(contexts),
+        tuple((kind, tuple(card.name for card in cards if card.kind == kind)) for kind in kinds),
+    )
+
+
+def warm(catalog: Catalog, *, is_stopping: Callable[[], bool] = lambda: False) -> None:
+    """Make what the first page of every context shows: rows, maps, pictures, activity, agreement of all queries.
+
+    A dataset that can't be used is logged and passed over: its page says why.
+
+    Parameters
+    ----------
+    catalog
+        What is offered.
+    is_stopping
+        Asked between contexts; warming ends when it is true.
+    """
+    offers_of(catalog)
+    for name in catalog.names:
+        dataset = catalog.dataset(name)
+        for context in dataset.contexts:
+            if is_stopping():
+                return
+            try:
+                _warm_context(catalog, dataset, context)
+            except InputError as error:
+                _log.warning("not warmed: %s, %s: %s", name, context, error)
+
+
+def _warm_context(catalog: Catalog, dataset: Dataset, context: str) -> None:
+    view, _ = read_view({"dataset": dataset.name, "context": context}, catalog)
+    answer = answer_view(catalog, view, fallback=default_query(dataset))
+    shared_knowledge(dataset)
+    activity_of(catalog, answer.view)
+    table_of(catalog, answer.view, answer.comparison)
+    distribution_of(answer.view, answer.pair)

@@ -1,0 +1,34 @@
+"""What every answer says to the browser."""
+
+from explorer.headers import secured, with_nonce
+
+
+def test_every_answer_says_what_the_browser_may_do():
+    given = [(b"server", b"uvicorn"), (b"Set-Cookie", b"a=b"), (b"content-type", b"text/html"), (b"etag", b"1")]
+    for part in ("page", "asset", "file", "call", "landing", None):
+        found = dict(secured(given, part, nonce="NONCE", status=200))
+        assert found[b"content-type"] == b"text/html"
+        assert not {b"server", b"Set-Cookie", b"etag"} & set(found)
+        assert found[b"x-content-type-options"] == b"nosniff"
+        policy = found[b"content-security-policy"]
+        assert b"frame-ancestors 'none'" in policy
+        assert b"default-src 'none'" in policy
+        assert b"unsafe-inline" not in policy.partition(b"script-src")[2].partition(b";")[0]
+        assert (b"max-age" in found[b"cache-control"]) == (part == "asset")
+    assert b"'nonce-NONCE'" in dict(secured([], "page", nonce="NONCE", status=200))[b"content-security-policy"]
+    assert dict(secured([], "asset", nonce="NONCE", status=404))[b"cache-control"] == b"no-store"
+
+
+def test_a_page_gets_its_nonce_and_loses_its_paths():
+    page = (
+        '<link href="a.css"><script data-marimo="true">run()</script>'
+        "<script>\n  if ('serviceWorker' in navigator) { register('/srv/x/apps/explore.py') }\n</script>"
+        '<script type="module" src="./assets/i.js"></script><p>/srv/x/apps/explore.py</p>'
+        '<i d="file:///srv/x&quot;, file:///srv/x/apps/explore.py">/srv/x</i>'
+    )
+    found = with_nonce(page, nonce="N", hidden=("/srv/x/apps/explore.py", "/srv/x/apps", "/srv/x"))
+    assert "/srv" not in found
+    assert "serviceWorker" not in found
+    assert "<p>explore.py</p>" in found
+    assert found.count('nonce="N"') == 3
+    assert '<script nonce="N" type="module" src="./assets/i.js">' in found
