@@ -16,6 +16,12 @@ CARD_FILE = "card.toml"
 # What may be done to the rows of a representation when they are read, in this order.
 LOG_NORMALIZE, PCA = "log-normalize", "pca"
 TRANSFORMS = (LOG_NORMALIZE, PCA)
+# A card is text for people. The time to read a name of dotted parts grows with the square of their number.
+MOST_BYTES = 4 * 2**20
+MOST_PARTS = 16
+_NESTED = re.compile(r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){16}""")
+# More components, neighbours or whatever else is counted than any file has columns.
+MOST_COUNT = 1_000_000_000
 # Names of datasets, contexts and representations travel in links and file names.
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,79}")
 
@@ -154,15 +160,43 @@ def read_toml(path: Path) -> dict[str, Any]:
     Raises
     ------
     InputError
-        When it is missing, unreadable or not TOML; the message gives the line.
+        When it is missing, a link that leads out of its folder, too large or not TOML; the message gives the line.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        message = f"can't read {path.name!r} in {path.parent.name!r}: {error.strerror or error}"
+        if not path.resolve().is_relative_to(path.parent.resolve()):
+            message = (
+                f"{path.name!r} in {path.parent.name!r} is a link that leads out of its folder: copy the file there"
+            )
+            raise InputError(message)
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            message = f"can't read {path.name!r} in {path.parent.name!r}: it is not a file; put a card there"
+            raise InputError(message)
+        with path.open("rb") as stream:
+            content = stream.read(MOST_BYTES + 1)
+    except (OSError, RuntimeError) as error:
+        message = f"can't read {path.name!r} in {path.parent.name!r}: {getattr(error, 'strerror', None) or error}"
         raise InputError(message) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        message = f"{path.name!r} in {path.parent.name!r} is not valid TOML: {str(error).splitlines()[0]}"
+    if len(content) > MOST_BYTES:
+        message = (
+            f"{path.name!r} in {path.parent.name!r} is larger than {MOST_BYTES // 2**20} MiB: a card holds text for "
+            "people; put data into files beside it"
+        )
+        raise InputError(message)
+    try:
+        # TOML allows the two line endings, and nothing else is to be taken for one.
+        text = content.decode("utf-8").replace("\r\n", "\n")
+        if _NESTED.search(text):
+            message = (
+                f"{path.name!r} in {path.parent.name!r} has a name of more than {MOST_PARTS} parts with dots between "
+                "them: write a shorter one"
+            )
+            raise InputError(message)
+        return tomllib.loads(text)
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, a number of thousands of digits, nested lists
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error).splitlines()[0]
+        message = f"{path.name!r} in {path.parent.name!r} is not valid TOML: {reason}"
         raise InputError(message) from error
 
 
@@ -195,7 +229,7 @@ def read_card(folder: Path) -> Card:
         representations={name: _representation(name, entry) for name, entry in representations.items()},
         relationships=table.text("relationships") or None,
         layouts=table.text("layouts") or None,
-        defaults={key: str(value) for key, value in defaults.values.items()},
+        defaults={key: defaults.text_or_number(key) for key in defaults.values},
         examples=tuple(
             Example(entry.text("query", required=True), entry.text("context"), entry.text("text"))
             for entry in table.list_of_tables("examples", _EXAMPLE)
@@ -249,6 +283,9 @@ def inside(folder: Path, name: str) -> Path:
         root = folder.resolve()
         path = (root / name).resolve()
         found = path.exists()
+        if found and not path.is_file() and not path.is_dir():
+            message = "a pipe or a device"  # which would be waited for
+            raise ValueError(message)
         if not found and path.is_symlink():
             # Python 3.13 resolves a link to itself as far as it can and says nothing.
             path.stat()
@@ -373,10 +410,17 @@ class _Table:
     def number(self, key: str) -> int | None:
         value = self.values.get(key)
         # A truth value is an integer to Python.
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if value is not None and not (whole and 1 <= value <= MOST_COUNT):
             msg = f"{self.where}: {key!r} is {shown(value)}, expected a whole number of 1 or more"
             raise InputError(msg)
         return value
+
+    def text_or_number(self, key: str) -> str:
+        value = self.values.get(key, "")
+        if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MOST_COUNT:
+            return str(value)
+        return self.text(key)
 
     def flag(self, key: str) -> bool:
         value = self.values.get(key, False)

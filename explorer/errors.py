@@ -5,14 +5,31 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+# Characters of a name that are compared with those of the valid ones.
+_LONGEST = 1_000
+
 
 class InputError(ValueError):
-    """What the user gave can't be used; the message is one sentence that says how to mend it."""
+    """What the user gave can't be used; the message is one sentence that says how to mend it.
+
+    Whatever names of files and columns it quotes, the message is one line: signs that can't be seen are escaped.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in message))
+
+
+def as_text(value: object) -> str:
+    """Write a value as text, whatever it is: Python writes no number of thousands of digits, and no endless nesting."""
+    try:
+        return str(value)
+    except (ValueError, RecursionError):
+        return f"a {type(value).__name__} too long to be shown"
 
 
 def shown(value: object, *, limit: int = 60) -> str:
     """Quote a value for a message: on one line, control characters escaped, cut at `limit` characters."""
-    text = repr(str(value))
+    text = repr(as_text(value))
     return text if len(text) <= limit else f"{text[: limit - 2]}…'"
 
 
@@ -40,7 +57,8 @@ def nearest_names(name: object, options: Iterable[object], *, limit: int = 3) ->
     list of str
         Valid names; empty when none is alike.
     """
-    wanted = str(name).casefold()
+    # No name that is offered is this long, and comparing takes as long as both names together.
+    wanted = as_text(name)[:_LONGEST].casefold()
     by_folded: dict[str, str] = {}
     for option in options:
         by_folded.setdefault(str(option).casefold(), str(option))

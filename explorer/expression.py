@@ -287,7 +287,11 @@ class PrincipalComponentsSource:
         with self._lock:
             if not self._found:
                 rows = Representation(self.name, "simple", self.source)
-                self._found.append(streamed_principal_components(rows, n_components=self.n_components))
+                found = streamed_principal_components(rows, n_components=self.n_components)
+                # Every session of a server reads them.
+                for array in (found.mean, found.loadings, found.explained_variance, found.explained_variance_ratio):
+                    array.setflags(write=False)
+                self._found.append(found)
             return self._found[0]
 
     @property

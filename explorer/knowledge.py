@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from explorer.card import CARD_FILE, NAME_PATTERN, inside, read_knowledge_card
 from explorer.errors import InputError, listed, shown
 from explorer.load import Dataset
 from explorer.relationships import GeneSets, Knowledge, Relationships
-from explorer.tables import TABLE_ENDINGS, is_table, read_table
+from explorer.tables import TABLE_ENDINGS, is_table, read_table, read_unpacked
 
 # What the column is called that says which complex or pathway a pair is of.
 GROUP_COLUMNS = ("group", "complex", "pathway", "module", "cluster", "community", "set", "gene_set", "geneset", "term")
@@ -127,7 +126,7 @@ def _in_columns(table: pl.DataFrame, path: Path) -> pl.DataFrame:
     """Read a file of one column again whose cells are separated by commas, whatever its ending says."""
     if table.width != 1 or "," not in table.columns[0]:
         return table
-    lines = [table.columns[0], *table.to_series().cast(pl.String).fill_null("").to_list()]
+    lines = [table.columns[0], *table.to_series().alias("line").cast(pl.String).fill_null("").to_list()]
     try:
         return pl.read_csv(
             io.StringIO("\n".join(lines)), infer_schema_length=None, null_values=["", "NA", "nan", "NaN"]
@@ -149,11 +148,9 @@ def _read_clusters(path: Path) -> GeneSets | None:
     """Read a table of two columns, name and members; None where the file is something else."""
     if not path.is_file() or path.name.lower().endswith(".parquet"):
         return None
-    opener = gzip.open if path.suffix == ".gz" else open
     try:
-        with opener(path, "rt", encoding="utf-8") as stream:
-            lines = [line.rstrip("\r\n").split("\t") for line in stream if line.strip()]
-    except (OSError, UnicodeDecodeError, EOFError):
+        lines = [line.split("\t") for line in _lines_of(path) if line.strip()]
+    except (OSError, ValueError):
         return None  # whoever reads it as a table says what is wrong
     if not lines or any(len(cells) != 2 for cells in lines):
         return None
@@ -177,21 +174,27 @@ def read_gene_sets(path: Path, *, name: str | None = None) -> GeneSets:
     InputError
         When a line has no member; the message gives its number.
     """
-    opener = gzip.open if path.suffix == ".gz" else open
-    sets: dict[str, tuple[str, ...]] = {}
+    # A set that stands in several lines has the members of all of them.
+    sets: dict[str, dict[str, None]] = {}
     try:
-        with opener(path, "rt", encoding="utf-8") as stream:
-            for number, line in enumerate(stream, start=1):
-                if not line.strip():
-                    continue
-                cells = line.rstrip("\n\r").split("\t")
-                members = tuple(dict.fromkeys(cell for cell in cells[2:] if cell))
-                if not members:
-                    message = f"{path.name!r}, line {number}: expected name, identifier and members between tabs"
-                    raise InputError(message)
-                # A set that stands in several lines has the members of all of them.
-                sets[cells[0]] = tuple(dict.fromkeys((*sets.get(cells[0], ()), *members)))
-    except (OSError, UnicodeDecodeError, EOFError) as error:
-        message = f"can't read the gene sets {path.name!r}: {error}"
+        lines = _lines_of(path)
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:
+        message = f"can't read the gene sets {path.name!r}: {getattr(error, 'strerror', None) or error}"
         raise InputError(message) from error
-    return GeneSets(name or path.name.split(".")[0], sets)
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        cells = line.split("\t")
+        members = [cell for cell in cells[2:] if cell]
+        if not members:
+            message = f"{path.name!r}, line {number}: expected name, identifier and members between tabs"
+            raise InputError(message)
+        sets.setdefault(cells[0], {}).update(dict.fromkeys(members))
+    return GeneSets(name or path.name.split(".")[0], {key: tuple(members) for key, members in sets.items()})
+
+
+def _lines_of(path: Path) -> list[str]:
+    """Read the lines of a text file in UTF-8, unpacked where it is a gzip file."""
+    return read_unpacked(path).decode("utf-8").replace("\r\n", "\n").replace("\r", "\n").split("\n")

@@ -191,7 +191,8 @@ def _number_pairs(
         Number of each row, and both codes of each number.
     """
     width = int(other.max(initial=-1)) + 1
-    cells = (int(one.max(initial=-1)) + 1) * width
+    # One at least: where every row is a control there is no pair, but rows of none are looked up all the same.
+    cells = max(1, (int(one.max(initial=-1)) + 1) * width)
     if cells <= _MOST_CELLS:
         key = one * np.int32(width)
         key += other

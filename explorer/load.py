@@ -29,9 +29,9 @@ from explorer.layout import Layout
 from explorer.matching import RowNames
 from explorer.roles import detect_roles
 from explorer.screen import Context, Kind, Representation, Roles, RowSource, RowTable, Screen, check_roles
-from explorer.sources import ReorderedSource
+from explorer.sources import ReorderedSource, State, Unchanged, state_of
 from explorer.stored import ROW_NAMES, StoredRows, is_stored, matrix_keys, read_obs, stored_keys, stored_source
-from explorer.tables import FeatureTable, Table, is_table, open_table, read_npy, split_features
+from explorer.tables import FeatureTable, Table, is_table, open_table, parquet_lines, read_npy, split_features
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,12 +48,15 @@ class Dataset:
         What the dataset says about itself; made up for a single file.
     notes
         What was assumed, in sentences: roles found by the usual column names.
+    opened
+        Which version of the card, or of the single file, this is; None where that is of no account.
     """
 
     name: str
     path: Path
     card: Card
     notes: tuple[str, ...] = ()
+    opened: State | None = None
 
     @property
     def contexts(self) -> tuple[str, ...]:
@@ -76,7 +79,7 @@ class Dataset:
         return name
 
 
-def load_dataset(path: str | Path, *, roles: Mapping[str, Any] | None = None) -> Dataset:
+def load_dataset(path: str | Path, *, roles: Mapping[str, Any] | None = None, called: str | None = None) -> Dataset:
     """Open a dataset folder or a single file without reading its rows; a sample tells whether a file holds counts.
 
     Parameters
@@ -85,6 +88,8 @@ def load_dataset(path: str | Path, *, roles: Mapping[str, Any] | None = None) ->
         A folder with ``card.toml``, or an h5ad, zarr, parquet, csv or tsv file.
     roles
         For a single file: fields of `Roles` that override what its column names suggest.
+    called
+        What to call the path in a message; as it was given without it.
 
     Raises
     ------
@@ -92,15 +97,20 @@ def load_dataset(path: str | Path, *, roles: Mapping[str, Any] | None = None) ->
         When the path or what it holds can't be used; the message says how to mend it.
     """
     try:
-        return _open(Path(path), {key: value for key, value in (roles or {}).items() if value is not None})
+        given = {key: value for key, value in (roles or {}).items() if value is not None}
+        return _open(Path(path), given, called=shown(called or path, limit=300))
     except OSError as error:
-        message = f"can't open {shown(path, limit=300)}: {error.strerror or error}; check the name and who may read it"
+        message = (
+            f"can't open {shown(called or path, limit=300)}: {error.strerror or 'it can not be read'}; check the name "
+            "and who may read it"
+        )
         raise InputError(message) from error
 
 
-def _open(path: Path, given: Mapping[str, Any]) -> Dataset:
+def _open(path: Path, given: Mapping[str, Any], *, called: str) -> Dataset:
+    opened = state_of(path / CARD_FILE)
     if not path.exists():
-        message = f"no such path: {shown(path, limit=300)}; check the spelling"
+        message = f"no such path: {called}; check the spelling"
         raise InputError(message)
     if path.is_dir() and (path / CARD_FILE).is_file():
         if is_knowledge(path):
@@ -112,7 +122,7 @@ def _open(path: Path, given: Mapping[str, Any]) -> Dataset:
             given = {"control_column": None, **given}
         card = replace(card, roles=replace(card.roles, **given))
         _check_card(path, card)
-        return Dataset(path.resolve().name, path, card)
+        return Dataset(path.resolve().name, path, card, opened=opened)
     if path.suffix == ".npy":
         message = f"{path.name!r} has no row names: put it beside a row table and name it in a {CARD_FILE}"
         raise InputError(message)
@@ -152,6 +162,7 @@ def load_screen(dataset: Dataset, context: str | None = None) -> Screen:
     has_card = (dataset.path / CARD_FILE).is_file()
     path = inside(dataset.path, entry.rows) if has_card else dataset.path
     roles = dataset.card.roles
+    file = Unchanged(path)
     rows, primary = _open_rows(path, roles)
     check_roles(roles, primary.metadata if isinstance(primary, FeatureTable) else rows.columns)
     # Millions of rows have columns by the dozen; those without a role are never read.
@@ -162,6 +173,8 @@ def load_screen(dataset: Dataset, context: str | None = None) -> Screen:
         name: _representation(dataset, card, entry, (primary, names))
         for name, card in dataset.card.representations.items()
     }
+    # Matched to the names of other rows, the rows of a file are wrong without a sign of it.
+    file.check()
     return replace(shell, representations=representations)
 
 
@@ -179,13 +192,13 @@ def load_layout(dataset: Dataset, perturbation_map: PerturbationMap) -> Layout |
         return None
     path = inside(dataset.path, dataset.card.layouts)
     try:
-        lines = pl.scan_parquet(path, glob=False).filter(pl.col("recipe") == perturbation_map.fingerprint).collect()
+        lines = parquet_lines(path).filter(pl.col("recipe") == perturbation_map.fingerprint).collect()
         lines = lines.sort("perturbation")
         if not lines.height or lines["perturbation"].to_list() != list(perturbation_map.names):
             return None
         coordinates = lines.select(pl.col("x", "y").cast(pl.Float32)).to_numpy()
         return Layout(str(lines["method"][0]), coordinates, float(lines["trustworthiness"][0]))
-    except (pl.exceptions.PolarsError, OSError, TypeError) as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, TypeError, ValueError) as error:
         message = f"can't read the layouts {path.name!r}: expected recipe, perturbation, x, y, method, trustworthiness"
         raise InputError(message) from error
 
@@ -198,7 +211,7 @@ def _check_card(folder: Path, card: Card) -> None:
             raise InputError(msg)
         for context in card.contexts:
             source = representation.source.replace("{context}", context)
-            if not _is_key(source):
+            if not is_key(source):
                 inside(folder, source)
     for entry in card.contexts.values():
         inside(folder, entry.rows)
@@ -217,7 +230,8 @@ def _check_card(folder: Path, card: Card) -> None:
             raise InputError(msg)
 
 
-def _is_key(source: str) -> bool:
+def is_key(source: str) -> bool:
+    """Whether a card's source is a key inside the file of the rows, not a file of its own."""
     return source == "X" or source.startswith(("obsm/", "layers/"))
 
 
@@ -240,7 +254,7 @@ def _representation(
 ) -> Representation:
     primary, names = rows
     key = card.source.replace("{context}", entry.context.name)
-    if _is_key(key):
+    if is_key(key):
         source, origin = _own_matrix(primary, key, card.name), f"{entry.rows}: {key}"
     else:
         path = inside(dataset.path, key)
@@ -301,7 +315,7 @@ def _other_file(path: Path, names: RowNames) -> RowSource:
 
 
 def _dataset_of_file(path: Path, given: Mapping[str, Any]) -> Dataset:
-    stored = is_stored(path)
+    stored, opened = is_stored(path), state_of(path)
     rows: RowTable = StoredRows(path) if stored else open_table(path)
     roles, notes = detect_roles(rows, given)
     keys = matrix_keys(path) if stored else ["X"]
@@ -322,7 +336,7 @@ def _dataset_of_file(path: Path, given: Mapping[str, Any]) -> Dataset:
         defaults=_usual_sides(representations, derived),
         description="A single file, opened without a card.",
     )
-    return Dataset(name, path, card, (*notes, *derived_notes))
+    return Dataset(name, path, card, (*notes, *derived_notes), opened)
 
 
 def _derived_cards(path: Path, keys: list[str]) -> tuple[list[RepresentationCard], tuple[str, ...]]:

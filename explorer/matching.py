@@ -10,7 +10,7 @@ import numpy.typing as npt
 import polars as pl
 
 from explorer.errors import InputError, listed, shown
-from explorer.screen import Roles, RowTable
+from explorer.screen import Roles, RowTable, holds_labels
 from explorer.stored import ROW_NAMES
 
 Order = npt.NDArray[np.intp]
@@ -46,13 +46,13 @@ class RowNames:
             When the table names other rows.
         """
         for column in self.columns:
-            if column in table.columns and column in self._unique:
+            if _names_rows(table, column) and column in self._unique:
                 return _order(table[column].cast(pl.String), self._unique[column], origin)
         named = self._column_of_names(table, origin)
         if named is not None:
             return _order(*named, origin)
         for column, own in self._repeated.items():
-            if column in table.columns:
+            if _names_rows(table, column):
                 _same_order(table[column].cast(pl.String), own, origin)
         return None
 
@@ -69,7 +69,7 @@ class RowNames:
 
     @cached_property
     def _names(self) -> tuple[dict[str, pl.Series], dict[str, pl.Series]]:
-        present = {name: self._rows[name].cast(pl.String) for name in self.columns if name in self._rows.columns}
+        present = {name: self._rows[name].cast(pl.String) for name in self.columns if _names_rows(self._rows, name)}
         if ROW_NAMES in present:
             # A table beside an h5ad file calls the obs_names "row".
             present.setdefault("row", present[ROW_NAMES])
@@ -94,7 +94,7 @@ class RowNames:
         texts = [
             table[column].cast(pl.String)
             for column in table.columns
-            if column not in self.columns and not table.schema[column].is_numeric()
+            if column not in self.columns and _names_rows(table, column) and not table.schema[column].is_numeric()
         ]
         texts = [names for names in texts if names.n_unique() == len(names) > 1 and not _are_counters(names)]
         for names in texts:
@@ -111,6 +111,10 @@ class RowNames:
 
     def _candidates(self) -> Iterator[pl.Series]:
         return (names for names in self._unique.values() if not _are_counters(names))
+
+
+def _names_rows(table: RowTable, column: str) -> bool:
+    return column in table.columns and holds_labels(column, table.schema[column])
 
 
 def _are_counters(names: pl.Series) -> bool:

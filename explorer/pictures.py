@@ -15,6 +15,7 @@ from explorer.errors import InputError, shown
 from explorer.layout import Layout, umap_layout
 from explorer.load import load_dataset, load_screen
 from explorer.store import write_atomically
+from explorer.tables import read_table
 
 # A picture needs no more than one part in ten thousand of its width; fewer digits pack smaller.
 STEPS = 10_000
@@ -63,7 +64,7 @@ def write_layouts(folder: Path, *, progress: Callable[[str], object] | None = No
         # A card that names an absent file can't be opened.
         pl.DataFrame(schema=SCHEMA).write_parquet(path)
     dataset = load_dataset(folder)
-    ready = pl.read_parquet(path)
+    ready = read_table(path)
     kept = {str(recipe): lines for (recipe,), lines in ready.partition_by("recipe", as_dict=True).items()}
     tables = []
     for context in dataset.contexts:

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from explorer.errors import InputError, listed, shown, unknown_name
-from explorer.screen import Roles, RowTable
+from explorer.screen import Roles, RowTable, check_labels, holds_labels
 
 # The usual names: of pertpy, scPerturb, EFAAR, cell-eval, State, pycytominer, JUMP, PERISCOPE and this project.
 USUAL_COLUMNS: Mapping[str, tuple[str, ...]] = {
@@ -68,9 +68,10 @@ def detect_roles(rows: RowTable, given: Mapping[str, Any]) -> tuple[Roles, tuple
     """
     found = dict(given)
     notes = []
+    columns = [name for name in rows.columns if holds_labels(name, rows.schema[name])]
     for role, usual in USUAL_COLUMNS.items():
         if role not in found:
-            present = [name for name in usual if name in rows.columns]
+            present = [name for name in usual if name in columns]
             # In compound screens the gene of a control well is blank and its compound is not.
             complete = (name for name in present if len(present) > 1 and not rows[name].null_count())
             column = next(complete, next(iter(present), None))
@@ -79,7 +80,7 @@ def detect_roles(rows: RowTable, given: Mapping[str, Any]) -> tuple[Roles, tuple
                 notes.append(f"{role} is taken to be the column {shown(column)}")
     taken = {found.get(role) for role in (*USUAL_COLUMNS, "control_column")}
     if "group" not in found:
-        free = set(rows.columns) - taken
+        free = set(columns) - taken
         first = (next((name for name in usual if name in free), None) for usual in USUAL_GROUPS)
         groups = tuple(name for name in first if name is not None)
         if groups:
@@ -89,7 +90,7 @@ def detect_roles(rows: RowTable, given: Mapping[str, Any]) -> tuple[Roles, tuple
     if "perturbation" not in found:
         other = {*taken, *found.get("group", ()), "_row"}
         kinds = (pl.String, pl.Categorical, pl.Enum)
-        text = [name for name in rows.columns if name not in other and rows.schema[name] in kinds]
+        text = [name for name in columns if name not in other and rows.schema[name] in kinds]
         if len(text) != 1:
             message = (
                 f"can't tell which column is the perturbation: name it with --perturbation; "
@@ -102,6 +103,7 @@ def detect_roles(rows: RowTable, given: Mapping[str, Any]) -> tuple[Roles, tuple
     if column not in rows.columns:
         msg = "perturbation column"
         raise unknown_name(msg, column, rows.columns)
+    check_labels("perturbation", column, rows.schema[column])
     if "control" not in found and "control_column" not in found:
         controls, note = _find_controls(rows, column)
         found |= controls
@@ -113,7 +115,7 @@ def _find_controls(rows: RowTable, column: str) -> tuple[dict[str, Any], list[st
     """Find the controls: by a column of kinds, by a column of truth values, or by the usual labels."""
     perturbations = rows[column]
     for name, kinds in CONTROL_TYPES.items():
-        if name in rows.columns and name != column:
+        if name in rows.columns and name != column and holds_labels(name, rows.schema[name]):
             # Where controls are told apart, "control" of a broader column means the positive ones too.
             apart = any(other in rows.columns for other in CONTROL_TYPES if other.endswith("control_type"))
             labels, kind = _labels_of_kind(

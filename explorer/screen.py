@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from explorer.errors import InputError, listed, unknown_name
+from explorer.errors import InputError, listed, shown, unknown_name
 from explorer.numbering import number_names
 from explorer.sources import ArraySource
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 Kind = Literal["simple", "learned", "placebo"]
 KINDS: tuple[Kind, ...] = ("simple", "learned", "placebo")
+
+# What names nothing: a label is text, a category, a number, a truth value or a date.
+_NO_LABELS = (pl.List, pl.Array, pl.Struct, pl.Binary, pl.Object, pl.Duration)
 
 # Large enough that starting a block costs nothing beside reading it, small enough to stay near the processor's cache
 # and below the size from which every new block would be paid for page by page.
@@ -121,6 +124,33 @@ def check_roles(roles: Roles, columns: Sequence[str]) -> None:
         if column not in columns:
             msg = f"{role} column"
             raise unknown_name(msg, column, columns)
+
+
+def holds_labels(column: str, kind: Any) -> bool:
+    """Whether a column of a type can hold labels: text, numbers, truth values, dates; not lists or bytes.
+
+    Not where its name is a pattern to polars, ``^…$``, which then finds other columns or none by it.
+    """
+    return not isinstance(kind, _NO_LABELS) and not (column.startswith("^") and column.endswith("$"))
+
+
+def check_labels(role: str, column: str, kind: Any) -> None:
+    """Check that a column that a role names holds something that can be a label.
+
+    Raises
+    ------
+    InputError
+        When it holds lists, structures, bytes or durations, or its name can't be used.
+    """
+    if isinstance(kind, _NO_LABELS):
+        held = kind.base_type().__name__
+        message = f"{role} column {shown(column)} holds {held}, expected text or numbers: write it as text"
+        raise InputError(message)
+    if not holds_labels(column, kind):
+        message = (
+            f"{role} column {shown(column)} can't be used: rename it, so that it does not begin with ^ and end with $"
+        )
+        raise InputError(message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +264,8 @@ class Screen:
 
     def __post_init__(self) -> None:
         check_roles(self.roles, self.rows.columns)
+        for role, column in self.roles.named():
+            check_labels(role, column, self.rows.schema[column])
         for representation in self.representations.values():
             if representation.n_rows != self.rows.height:
                 message = (
@@ -242,13 +274,17 @@ class Screen:
                     "in the same order or with names"
                 )
                 raise InputError(message)
+            if not representation.n_features:
+                message = f"representation {representation.name!r} has no features: give it columns of numbers"
+                raise InputError(message)
         self._check_controls()
         self._check_perturbations()
 
     def _check_perturbations(self) -> None:
-        labels = self.rows[self.roles.perturbation]
+        # Under a name of our own: polars takes some names of columns for patterns.
+        labels = self.rows[self.roles.perturbation].alias("perturbation")
         names = labels.value_counts(name="count")
-        is_blank = pl.col(labels.name).cast(pl.String).str.strip_chars().fill_null("") == ""
+        is_blank = pl.col("perturbation").cast(pl.String).str.strip_chars().fill_null("") == ""
         blank = int(names.filter(is_blank)["count"].sum())
         if blank:
             message = (
@@ -265,7 +301,7 @@ class Screen:
         # One row each is the rule here, so a repeated name is a slip and must not be averaged silently.
         if 0 < repeated.height <= counts.height / 2:
             message = (
-                f"duplicate perturbation names: {listed(repeated[self.roles.perturbation].sort())} "
+                f"duplicate perturbation names: {listed(repeated['perturbation'].sort())} "
                 "stand in several rows while most stand in one: make the names unique, or say "
                 "`replicates = true` (or name a guide or batch column) under [roles]"
             )

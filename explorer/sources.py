@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from explorer.errors import InputError
+from explorer.errors import InputError, shown
 
 # Above this size a file is known by its length and samples of it: hashing it would cost more than reading it.
 HASH_WHOLE_BELOW = 256 * 2**20
@@ -20,7 +22,65 @@ _N_SAMPLES = 64
 # Rows in another order are gathered this many bytes at a time: each time the stored rows are passed over once.
 _GATHER_BYTES = 64 * 2**20
 
+# Of a zarr folder what lies in it is looked at, and what lies in the groups that hold matrices.
+_MATRIX_GROUPS = ("X", "layers", "obsm")
+
+# A few bytes can claim any number of rows and columns, and each column that is read takes 8 bytes a row.
+MOST_ROWS = 2**28
+MOST_FEATURES = 2**22
+
 Block = tuple[int, npt.NDArray[np.float32]]
+State = tuple[tuple[int, ...] | None, ...]
+
+
+def state_of(path: Path) -> State:
+    """Say which file this is and which version of it; equal states mean that nobody wrote to it or replaced it.
+
+    Of a folder those of what lies in it, of a zarr folder also of its matrices: a chunk that is rewritten alone, deep
+    below, does not show.
+
+    Parameters
+    ----------
+    path
+        A file or a zarr folder.
+
+    Returns
+    -------
+    tuple
+        Number of the file, size, times of writing and of change in ns, to be compared for equality alone: a clock may
+        go back. One entry a file; None for what is not there.
+    """
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return (None,)
+    if not stat.S_ISDIR(status.st_mode):
+        return (_state(status),)
+    return (_state(status), *_folder_states(str(path), within=_MATRIX_GROUPS))
+
+
+def _state(status: os.stat_result) -> tuple[int, ...]:
+    # The time of change is set by the system alone: a copy that takes over the time of writing shows in it.
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _folder_states(folder: str, *, within: tuple[str, ...] = ()) -> list[tuple[int, ...] | None]:
+    found: list[tuple[int, ...] | None] = []
+    try:
+        if Path(folder, ".zarray").exists():
+            return found  # an array, of which the folder's own time says when a chunk came or went
+        with os.scandir(folder) as entries:
+            inside = sorted(entries, key=lambda entry: entry.name)
+    except OSError:
+        return [None]
+    for entry in inside:
+        try:
+            found.append(_state(entry.stat()))
+        except OSError:  # a link to nowhere
+            found.append(None)
+        if entry.name in within:
+            found += _folder_states(entry.path)
+    return found
 
 
 def digest_file(path: Path) -> str:
@@ -50,16 +110,41 @@ def digest_file(path: Path) -> str:
     return digest.hexdigest()
 
 
+def check_size(n_rows: int, n_features: int, *, name: str) -> None:
+    """Refuse a table or matrix that says that it is larger than any screen.
+
+    Parameters
+    ----------
+    n_rows, n_features
+        What it says.
+    name
+        Of the file, for the message.
+
+    Raises
+    ------
+    InputError
+        When a number is negative, or above `MOST_ROWS` rows or `MOST_FEATURES` columns.
+    """
+    if not (0 <= n_rows <= MOST_ROWS and 0 <= n_features <= MOST_FEATURES):
+        message = (
+            f"{name!r} says that it has {shown(n_rows)} rows and {shown(n_features)} columns, which can't be read: "
+            f"expected at most {MOST_ROWS:,} and {MOST_FEATURES:,}; is the file damaged?"
+        )
+        raise InputError(message)
+
+
 class Unchanged:
-    """A file that has to stay as it is while it is read in parts, so that the parts belong together."""
+    """A file that has to stay as it is while it is read in parts, so that the parts belong together.
+
+    Sent to another process it is what the file is there: a copy on another machine has another number and time.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._state = self._now()
+        self._state = state_of(path)
 
-    def _now(self) -> tuple[int, int, int]:
-        status = self.path.stat()
-        return status.st_ino, status.st_size, status.st_mtime_ns
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.path,)
 
     def check(self) -> None:
         """Compare the file with what it was; call it after each part.
@@ -67,13 +152,31 @@ class Unchanged:
         Raises
         ------
         InputError
-            When the file was written to or replaced.
-        OSError
-            When it is gone.
+            When the file was written to, replaced or removed.
         """
-        if self._now() != self._state:
-            message = f"{self.path.name!r} was changed while it was being read: wait until it is whole, and read again"
+        if state_of(self.path) != self._state:
+            message = (
+                f"{self.path.name!r} was changed while it was open: wait until it is whole, then open it again (in a "
+                "browser, reload the page)"
+            )
             raise InputError(message)
+
+
+def digest_unchanged(file: Unchanged) -> str:
+    """Digest a file that must still be the one that was opened, or its rows would be kept under another's name.
+
+    Raises
+    ------
+    InputError
+        When it was changed, or is gone.
+    """
+    try:
+        digest = digest_file(file.path)
+        file.check()
+    except OSError as error:
+        message = f"can't read {file.path.name!r}: {error.strerror or error}; write the file again"
+        raise InputError(message) from error
+    return digest
 
 
 def as_float32(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
@@ -218,6 +321,8 @@ class NpySource:
         Bytes before the first number.
     by_column
         Whether the numbers are stored column by column (Fortran order).
+    file
+        Notices when the file is no longer the one that was opened.
     """
 
     path: Path
@@ -225,6 +330,11 @@ class NpySource:
     dtype: np.dtype[Any]
     offset: int
     by_column: bool = False
+    file: Unchanged | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.file is None:
+            object.__setattr__(self, "file", Unchanged(self.path))
 
     def read(self, start: int, stop: int) -> npt.NDArray[np.float32]:
         """Read rows `start` to `stop`, dense.
@@ -246,9 +356,9 @@ class NpySource:
         """
         n_rows, n_features = self.shape
         width = self.dtype.itemsize
+        file = self.file or Unchanged(self.path)
         try:
             with self.path.open("rb") as stream:
-                file = Unchanged(self.path)
                 for first in range(start, stop, step):
                     last = min(first + step, stop)
                     if self.by_column:
@@ -271,7 +381,7 @@ class NpySource:
 
     def fingerprint(self) -> str:
         """Digest of the file."""
-        return digest_file(self.path)
+        return digest_unchanged(self.file or Unchanged(self.path))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

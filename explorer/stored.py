@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from explorer.errors import InputError
-from explorer.sources import Block, Unchanged, as_float32, digest_file, in_blocks, read_at_once
+from explorer.errors import InputError, shown
+from explorer.sources import Block, Unchanged, as_float32, check_size, digest_unchanged, in_blocks, read_at_once
 
 STORED_ENDINGS = (".h5ad", ".zarr", ".h5")
 # The names of the rows (obs_names), as a column of the row table.
@@ -24,6 +26,12 @@ ROW_NAMES = "_row"
 # Most that is decoded at once, dense or of a CSR matrix: compressed chunks are then decoded once and no more.
 _PIECE_BYTES = 64 * 2**20
 _PIECE_VALUES = 2**21
+# What chunks of a zarr array may be packed with: none of it runs anything that it finds in them.
+_CODECS = frozenset({
+    "blosc", "zstd", "lz4", "gzip", "zlib", "bz2", "lzma", "vlen-utf8", "vlen-bytes", "shuffle", "delta", "bitround",
+    "fixedscaleoffset", "quantize", "astype", "packbits", "crc32", "crc32c", "adler32", "fletcher32", "bytes",
+    "transpose", "sharding_indexed",
+})  # fmt: skip
 # Texts that are Python objects, and codes that are looked up, at the same time.
 _TEXT_ROWS = 2**16
 _CODE_ROWS = 2**16
@@ -47,11 +55,20 @@ class StoredSource:
     ----------
     path, key
         The file, and the key inside it: ``X``, ``layers/KEY`` or ``obsm/KEY``.
+    shape
+        Number of rows and of features.
+    file
+        Notices when the file is no longer the one that was opened.
     """
 
     path: Path
     key: str
     shape: tuple[int, int]
+    file: Unchanged | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.file is None:
+            object.__setattr__(self, "file", Unchanged(self.path))
 
     def read(self, start: int, stop: int) -> npt.NDArray[np.float32]:
         """Read rows `start` to `stop`, dense; as `blocks`, but the file is opened for them alone.
@@ -82,29 +99,34 @@ class StoredSource:
         """
         # No lock of ours: h5py has one for all calls into HDF5, and zarr needs none to read.
         with _reading(self.path, f"rows {start:,} to {stop:,} of {self.key!r}") as group:
-            node = group[self.key]
-            watched = _Watched(self.path)
+            watched = _Watched(self.path, self.file or Unchanged(self.path))
+            # Whatever another file holds is not what was asked for, whether it can be read or not.
+            watched.whole.check()
+            node = _member(group, self.key)
             if hasattr(node, "shape"):
-                watched.check_allocated(node)
+                _check_allocated(node)
                 yield from in_blocks(_dense_pieces(node, (start, stop, step), watched), step)
             else:
-                for part in ("data", "indices", "indptr"):
-                    watched.check_allocated(node[part])
-                yield from _csr_blocks(node, (start, stop, step), self.shape[1], watched)
+                parts = {part: _member(node, part) for part in ("data", "indices", "indptr")}
+                for part in parts.values():
+                    _check_allocated(part)
+                yield from _csr_blocks(parts, (start, stop, step), self.shape[1], watched)
+            watched.whole.check()
 
     def fingerprint(self) -> str:
         """Digest of the file and the key."""
-        return hashlib.sha256(f"{digest_file(self.path)}{self.key}".encode()).hexdigest()
+        content = digest_unchanged(self.file or Unchanged(self.path))
+        return hashlib.sha256(f"{content}{self.key}".encode()).hexdigest()
 
 
 def stored_keys(path: Path) -> list[str]:
     """Name what an h5ad or zarr file holds beside its rows: ``X``, ``layers/KEY``, ``obsm/KEY``."""
     with _reading(path, "the keys") as group:
         # anndata writes an absent X as an empty "null" entry.
-        keys = ["X"] if "X" in group and _encoding(group["X"]) != "null" else []
+        keys = ["X"] if _has(group, "X") and _encoding(_member(group, "X")) != "null" else []
         for part in ("layers", "obsm"):
-            if part in group:
-                keys += [f"{part}/{key}" for key in group[part]]
+            if _has(group, part):
+                keys += [f"{part}/{key}" for key in _member(group, part)]
     return keys
 
 
@@ -112,12 +134,14 @@ def matrix_keys(path: Path) -> list[str]:
     """Take those of `stored_keys` that are matrices, dense or sparse; a table in ``obsm`` is not."""
     keys = stored_keys(path)
     with _reading(path, "the keys") as group:
-        return [key for key in keys if _is_dense(group[key]) or _encoding(group[key]) in ("csr_matrix", "csc_matrix")]
+        nodes = {key: _member(group, key) for key in keys}
+        sparse = ("csr_matrix", "csc_matrix")
+        return [key for key, node in nodes.items() if _is_dense(node) or _encoding(node) in sparse]
 
 
 def _is_dense(node: Any) -> bool:
     shape = getattr(node, "shape", None)
-    return shape is not None and len(shape) == 2 and np.dtype(node.dtype).kind in "biuf"
+    return shape is not None and len(shape) == 2 and shape[1] > 0 and np.dtype(node.dtype).kind in "biuf"
 
 
 def _encoding(node: Any) -> str:
@@ -132,8 +156,9 @@ def stored_source(path: Path, key: str) -> StoredSource:
     InputError
         When the key does not lead to a dense or CSR matrix.
     """
+    file = Unchanged(path)
     with _reading(path, repr(key)) as group:
-        node = group[key]
+        node = _member(group, key)
         encoding = _encoding(node)
         if hasattr(node, "shape"):
             if not _is_dense(node):
@@ -142,10 +167,13 @@ def stored_source(path: Path, key: str) -> StoredSource:
                     f"{node.dtype}; write a matrix of rows × features"
                 )
                 raise InputError(message)
-            return StoredSource(path, key, (int(node.shape[0]), int(node.shape[1])))
+            n_rows, n_features = (int(length) for length in node.shape)
+            check_size(n_rows, n_features, name=path.name)
+            return StoredSource(path, key, (n_rows, n_features), file)
         if encoding == "csr_matrix":
             n_rows, n_features = (int(length) for length in node.attrs["shape"])
-            return StoredSource(path, key, (n_rows, n_features))
+            check_size(n_rows, n_features, name=path.name)
+            return StoredSource(path, key, (n_rows, n_features), file)
     found = repr(encoding) if encoding else "an unknown structure"
     message = (
         f"{key!r} in {path.name!r} is stored as {found}, which can't be read by rows: write it as a dense or CSR matrix"
@@ -178,14 +206,17 @@ class StoredRows:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._file = Unchanged(path)
         with _obs(path) as obs:
             self.columns = [ROW_NAMES, *(str(name) for name in obs.attrs.get("column-order", []))]
             index = _column(obs, ROW_NAMES)[0]
             # Newer pandas has text with missing values, a group of two arrays, for an index too.
-            index = index if hasattr(index, "shape") else index["values" if "values" in index else "codes"]
+            if not hasattr(index, "shape"):
+                index = _member(index, "values" if _has(index, "values") else "codes")
             self.height = int(index.shape[0])
+            check_size(self.height, len(self.columns), name=path.name)
             self.schema: Mapping[str, Any] = {
-                name: _kind(obs[name]) if name in obs else pl.Unknown() for name in self.columns[1:]
+                name: _kind(_member(obs, name)) if _has(obs, name) else pl.Unknown() for name in self.columns[1:]
             } | {ROW_NAMES: pl.String()}
 
     def __getitem__(self, name: str) -> pl.Series:
@@ -198,10 +229,19 @@ class StoredRows:
         Raises
         ------
         InputError
-            When a column is stored in a way that can't be read.
+            When a column is stored in a way that can't be read, or the file is no longer the one that was opened.
         """
         with _obs(self.path) as obs:
+            self._file.check()
             found = {name: _read_column(*_column(obs, name)) for name in names}
+            self._file.check()
+        for name, values in found.items():
+            if len(values) != self.height:
+                message = (
+                    f"{shown(name)} of 'obs' in {self.path.name!r} has {len(values):,} rows, expected {self.height:,}: "
+                    "write the file again"
+                )
+                raise InputError(message)
         return pl.DataFrame(found)
 
 
@@ -235,10 +275,10 @@ def read_obs(path: Path, columns: Sequence[str] | None = None) -> pl.DataFrame:
 @contextmanager
 def _obs(path: Path) -> Iterator[Any]:
     with _reading(path, "'obs'") as group:
-        if "obs" not in group:
+        if not _has(group, "obs"):
             msg = f"{path.name!r} has no 'obs' table: it is not an AnnData file; write it with anndata"
             raise InputError(msg)
-        obs = group["obs"]
+        obs = _member(group, "obs")
         if hasattr(obs, "shape"):
             message = (
                 f"'obs' in {path.name!r} is stored as by anndata before 0.7: read it with anndata and write it again"
@@ -250,27 +290,40 @@ def _obs(path: Path) -> Iterator[Any]:
 def _column(obs: Any, name: str) -> tuple[Any, str]:
     """Find a column, and what to call it in a message."""
     if name == ROW_NAMES:
-        return obs[str(obs.attrs.get("_index", "_index"))], "the index"
-    return obs[name], repr(name)
+        return _member(obs, str(obs.attrs.get("_index", "_index"))), "the index"
+    return _member(obs, name), shown(name)
 
 
 def _kind(node: Any) -> pl.DataType:
     if not hasattr(node, "shape"):
-        part = next((part for part in ("categories", "values") if part in node), None)
-        return pl.Unknown() if part is None else _kind(node[part])
+        part = next((part for part in ("categories", "values") if _has(node, part)), None)
+        return pl.Unknown() if part is None else _kind(_member(node, part))
     kind = np.dtype(node.dtype).kind
-    return {"b": pl.Boolean(), "i": pl.Int64(), "u": pl.UInt64(), "f": pl.Float64()}.get(kind, pl.String())
+    numbers = {"b": pl.Boolean(), "i": pl.Int64(), "u": pl.UInt64(), "f": pl.Float64()}
+    return numbers.get(kind, pl.String() if _is_text(node) else pl.Unknown())
+
+
+def _is_text(node: Any) -> bool:
+    """Whether an array holds text; HDF5 has references, structures and lists too."""
+    kind = np.dtype(node.dtype)
+    if kind.kind != "O" or hasattr(node, "store_path"):
+        return kind.kind in "OSTU"
+    import h5py
+
+    return h5py.check_string_dtype(kind) is not None
 
 
 def _read_column(node: Any, where: str) -> pl.Series:
     if hasattr(node, "shape"):
         return _series(node)
     encoding = _encoding(node)
-    if encoding == "categorical" or "codes" in node:
-        return _decode(_read_column(node["categories"], where), node["codes"])
-    if "values" in node:  # nullable integers and booleans, and nullable strings
-        values = _read_column(node["values"], where)
-        return values.set(_series(node["mask"]), None) if "mask" in node else values
+    if encoding == "categorical" or _has(node, "codes"):
+        codes = _member(node, "codes")
+        _length(codes)
+        return _decode(_read_column(_member(node, "categories"), where), codes)
+    if _has(node, "values"):  # nullable integers and booleans, and nullable strings
+        values = _read_column(_member(node, "values"), where)
+        return values.set(_series(_member(node, "mask")), None) if _has(node, "mask") else values
     message = (
         f"{where} of 'obs' is stored as {encoding!r}, which can't be read: write it as text, numbers or a category"
     )
@@ -289,18 +342,30 @@ def _decode(categories: pl.Series, codes: Any) -> pl.Series:
     lookup = pl.concat([categories, pl.Series([None], dtype=categories.dtype)])
     parts = [lookup.clear()]
     for start in range(0, int(codes.shape[0]), _CODE_ROWS):
-        part = np.asarray(codes[start : start + _CODE_ROWS], dtype=np.int32)
-        if part.max(initial=-1) >= len(categories):
+        part = np.asarray(codes[start : start + _CODE_ROWS])
+        # Compared before they are made narrower: a code of 2³² would become the first category.
+        if part.dtype.kind not in "iu" or part.max(initial=0) >= max(1, len(categories)):
             message = "codes beyond the categories"
             raise ValueError(message)
-        parts.append(lookup.gather(np.where(part < 0, len(categories), part)))
+        parts.append(lookup.gather(np.where(part < 0, len(categories), part).astype(np.int64)))
     return pl.concat(parts, rechunk=True)
 
 
+def _length(node: Any) -> int:
+    """Count the values of a column, and refuse more than there can be, before any of them is read."""
+    (n_rows,) = node.shape
+    check_size(int(n_rows), 1, name=str(node.name))
+    _check_allocated(node)
+    return int(n_rows)
+
+
 def _series(node: Any) -> pl.Series:
-    n_rows = int(node.shape[0])
+    n_rows = _length(node)
     if np.dtype(node.dtype).kind in "biuf":
         return pl.Series(np.ascontiguousarray(node[:]))
+    if not _is_text(node):
+        message = f"values of type {node.dtype}"
+        raise ValueError(message)
     _check_chunks(node, 0, n_rows)
     return _read_names(node) if n_rows <= _TEXT_ROWS else _read_labels(node)
 
@@ -362,7 +427,7 @@ def _plain_reader(node: Any, path: Path) -> Callable[[int, int], npt.NDArray[Any
     callable or None
         Reads rows from one number to another; None where they are chunked, compressed, elsewhere or of another kind.
     """
-    plain = path.is_file() and hasattr(node, "id") and node.chunks is None and not node.external and not node.is_virtual
+    plain = path.is_file() and hasattr(node, "id") and node.chunks is None
     offset = node.id.get_offset() if plain else None
     if offset is None or not node.dtype.isnative or node.dtype.kind not in "iuf" or not hasattr(os, "preadv"):
         return None
@@ -433,25 +498,11 @@ def _spread(
 class _Watched:
     """A file that is being read: HDF5 gives zeros without a word for what was cut off or never written."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, whole: Unchanged) -> None:
         self.path = path
-        self.file = None if path.is_dir() else Unchanged(path)
-
-    def check_allocated(self, node: Any) -> None:
-        """Refuse a matrix of an h5ad file of which a part was never written."""
-        if self.file is None or not node.size or node.is_virtual or node.external:
-            return
-        if node.chunks is None:
-            absent = int(node.id.get_storage_size() == 0)
-        else:
-            grid = (-(-length // size) for length, size in zip(node.shape, node.chunks, strict=True))
-            absent = int(np.prod(list(grid), dtype=np.int64)) - int(node.id.get_num_chunks())
-        if absent:
-            message = (
-                f"{node.name.strip('/')!r} in {self.path.name!r} was never written in full ({absent:,} chunks are "
-                "absent): write the file again"
-            )
-            raise InputError(message)
+        self.whole = whole
+        # A folder is looked through at the beginning and the end: after every piece it would cost more than reading.
+        self.file = None if path.is_dir() else whole
 
     def check(self, node: Any, first: int, last: int) -> None:
         """After a range was read: refuse it when the file changed meanwhile, or a chunk of it is absent."""
@@ -459,6 +510,23 @@ class _Watched:
             _check_chunks(node, first, last)
         else:
             self.file.check()
+
+
+def _check_allocated(node: Any) -> None:
+    """Refuse an array of an h5ad file of which a part was never written."""
+    if hasattr(node, "store_path") or not node.size:
+        return
+    if node.chunks is None:
+        absent = int(node.id.get_storage_size() == 0)
+    else:
+        grid = (-(-length // size) for length, size in zip(node.shape, node.chunks, strict=True))
+        absent = math.prod(grid) - int(node.id.get_num_chunks())
+    if absent:
+        message = (
+            f"{node.name.strip('/')!r} in {Path(node.file.filename).name!r} was never written in full "
+            f"({absent:,} chunks are absent): write the file again"
+        )
+        raise InputError(message)
 
 
 def _check_chunks(array: Any, first: int, last: int) -> None:
@@ -480,6 +548,91 @@ def _check_chunks(array: Any, first: int, last: int) -> None:
             raise InputError(message)
 
 
+def _has(group: Any, name: str) -> bool:
+    """Whether a group has a member of that name, without following it where it is a link."""
+    return group.get(name, getlink=True) is not None if hasattr(group, "id") else name in group
+
+
+def _member(group: Any, name: str) -> Any:
+    """Find an array or group inside a file, and nothing outside it.
+
+    HDF5 opens whatever other file a link, an array kept outside or a virtual array leads to; zarr unpacks chunks with
+    whatever an array says that they were packed with, Python's pickle among it, which runs what it finds.
+
+    Raises
+    ------
+    InputError
+        When it is a link, kept in other files, or packed in a way that is not read.
+    KeyError
+        When there is none.
+    """
+    node = group
+    for part in name.split("/"):
+        if hasattr(node, "id"):
+            import h5py
+
+            link = node.get(part, getlink=True)
+            if isinstance(link, h5py.SoftLink | h5py.ExternalLink):
+                message = (
+                    f"{shown(name)} in {Path(node.file.filename).name!r} is a link: copy what it leads to into the file"
+                )
+                raise InputError(message)
+        node = node[part]
+    _check_kept_here(node, name)
+    return node
+
+
+def _check_kept_here(node: Any, name: str) -> None:
+    if getattr(node, "external", None) or getattr(node, "is_virtual", False):
+        message = (
+            f"{shown(name)} in {Path(node.file.filename).name!r} is kept in other files: copy its values into the file"
+        )
+        raise InputError(message)
+    if hasattr(node, "store_path") and hasattr(node, "metadata"):
+        for codec in _codecs_of(node.metadata.to_dict()):
+            if codec not in _CODECS:
+                message = (
+                    f"{shown(name)} in {node.store_path.store.root.name!r} is packed with {shown(codec)}, which is "
+                    f"not read: write it with one of {', '.join(sorted(_CODECS))}"
+                )
+                raise InputError(message)
+
+
+def _codecs_of(metadata: Mapping[str, Any]) -> Iterator[str]:
+    """Name everything that the chunks of a zarr array are packed with, of either version."""
+    for codec in (*(metadata.get("filters") or ()), *(metadata.get("codecs") or ()), metadata.get("compressor")):
+        if codec is not None:
+            yield str(codec.get("id", codec.get("name"))).removeprefix("numcodecs.")
+            inner = codec.get("configuration") or {}
+            yield from _codecs_of({"codecs": [*inner.get("codecs", ()), *inner.get("index_codecs", ())]})
+
+
+@cache
+def _inner_store() -> Any:
+    """Make the class of zarr stores that read files of their folder alone: not where links lead, no pipes."""
+    from zarr.storage import LocalStore
+
+    class InnerStore(LocalStore):
+        def _check(self, key: str) -> None:
+            path = (self.root / key).resolve()
+            if not path.is_relative_to(self.root.resolve()) or (path.exists() and not path.is_file()):
+                message = (
+                    f"{shown(key)} in {self.root.name!r} leads out of the folder or is no file: copy what it leads to "
+                    "into the folder"
+                )
+                raise InputError(message)
+
+        def get_sync(self, key: str, *rest: Any, **options: Any) -> Any:
+            self._check(key)
+            return super().get_sync(key, *rest, **options)
+
+        async def get(self, key: str, *rest: Any, **options: Any) -> Any:
+            self._check(key)
+            return await super().get(key, *rest, **options)
+
+    return InnerStore
+
+
 @contextmanager
 def _reading(path: Path, what: str) -> Iterator[Any]:
     """Open a file; whatever goes wrong while `what` is read means that the file is damaged."""
@@ -499,10 +652,12 @@ def _open_group(path: Path) -> Any:
         if path.is_dir():
             import zarr
 
-            return _Closing(zarr.open_group(str(path), mode="r"))
+            return _Closing(zarr.open_group(_inner_store()(path, read_only=True), mode="r"))
         import h5py
 
         return h5py.File(path, "r")
+    except InputError:
+        raise
     except Exception as error:
         kind = "zarr" if path.is_dir() else "h5ad"
         message = f"can't open {path.name!r}: it is not a whole {kind} file; copy or write it again"

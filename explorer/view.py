@@ -13,7 +13,7 @@ from explorer.aggregate import PerturbationMap
 from explorer.align import METHODS
 from explorer.catalog import Catalog
 from explorer.compare import common_maps
-from explorer.errors import InputError, listed, shown, unknown_name
+from explorer.errors import InputError, as_text, listed, shown, unknown_name
 from explorer.load import Dataset
 
 T = TypeVar("T")
@@ -82,9 +82,7 @@ def read_view(parameters: Mapping[str, object], catalog: Catalog) -> tuple[View,
         A view in which every value but the query exists (that is checked against the maps, by `check_query`),
         and one sentence for each parameter that was replaced.
     """
-    given = {
-        str(key): str(value[0] if isinstance(value, list) and value else value) for key, value in parameters.items()
-    }
+    given = parameter_texts(parameters)
     problems: list[str] = []
 
     def choose(name: str, kind: str, options: Iterable[str], default: str) -> str:
@@ -115,6 +113,14 @@ def read_view(parameters: Mapping[str, object], catalog: Catalog) -> tuple[View,
         recipes=given.get("recipes", ""),
     )
     return view, tuple([*problems, *([problem] if problem else [])])
+
+
+def parameter_texts(parameters: Mapping[str, object]) -> dict[str, str]:
+    """Take the parameters of a link as text, of several of one name the first."""
+    given = {}
+    for key, value in parameters.items():
+        given[as_text(key)] = as_text(value[0] if isinstance(value, list) and value else value)
+    return given
 
 
 def default_sides(dataset: Dataset) -> tuple[str, str]:
@@ -148,9 +154,8 @@ def check_query(view: View, left: PerturbationMap, right: PerturbationMap, *, fa
         sentence that says so, else an empty one.
     """
     one, _ = common_maps(left, right)
-    known = set(one.names)
     sentences = []
-    query = next(name for name in (view.query, fallback, one.names[0]) if name in known)
+    query = next(name for name in (view.query, fallback, one.names[0]) if name in one)
     if view.query and query != view.query:
         sentences.append(f"{unknown_name('perturbation', view.query, one.names)}; showing {shown(query)} instead")
     k = min(view.k, one.n_perturbations - 1)
@@ -182,20 +187,20 @@ def checked_view(catalog: Catalog, **values: object) -> View:
     InputError
         When a value was not on offer.
     """
-    dataset = catalog.dataset(str(values["dataset"]))
+    dataset = catalog.dataset(as_text(values["dataset"]))
     representations = tuple(dataset.card.representations)
     names = values.get("highlights", ())
     return View(
         dataset=dataset.name,
         context=validated_choice(values["context"], dataset.contexts, kind="context"),
-        query=str(values["query"]),
+        query=as_text(values["query"]),
         left=validated_choice(values["left"], representations, kind="representation"),
         right=validated_choice(values["right"], representations, kind="representation"),
         align=validated_choice(values["align"], METHODS, kind="alignment"),
         k=validated_k(values["k"]),
         direction=validated_choice(values["direction"], DIRECTIONS, kind="direction"),
         among=validated_choice(values.get("among", EVERY), AMONG, kind="choice of perturbations"),
-        highlights=tuple(str(name) for name in names)[:MOST_HIGHLIGHTS] if isinstance(names, tuple) else (),
+        highlights=tuple(as_text(name) for name in names)[:MOST_HIGHLIGHTS] if isinstance(names, tuple) else (),
     )
 
 
@@ -278,12 +283,11 @@ def found_in_map(names: Iterable[str], perturbation_map: PerturbationMap) -> tup
     tuple
         The names found, each once, and a sentence about those that were not, empty when all were.
     """
-    known = set(perturbation_map.names)
     found: dict[str, None] = {}
     missing: list[str] = []
     for name in names:
-        match = name if name in known else name.upper()
-        if match in known:
+        match = name if name in perturbation_map else name.upper()
+        if match in perturbation_map:
             found[match] = None
         else:
             missing.append(name)
