@@ -34,7 +34,7 @@ from explorer import (
 )
 from explorer.aggregate import PerturbationMap
 from explorer.align import METHODS, check_method
-from explorer.catalog import identity_of, shared_knowledge, shared_map, shared_screen
+from explorer.catalog import identity_of, require_unchanged, shared_knowledge, shared_map, shared_screen
 from explorer.errors import InputError, shown, unknown_name
 from explorer.hits import TopPairs, known_credit, pool_pairs, top_pairs
 from explorer.keeping import Shared, kept_on_disk
@@ -169,6 +169,7 @@ def shared_judgement(
     _check_sides(dataset, simple, learned, alignment=alignment)
     check_budget(budget)
     check_seed(seed)
+    identity = identity_of(dataset)
     chosen = _chosen_sources(dataset, sources, relationships)
     cards = dataset.card.representations
     others = [name for name in cards if name not in (simple, learned)]
@@ -191,6 +192,8 @@ def shared_judgement(
             notes.append(f"{name} was left out: {error}")
     say("placebos", _MAPS_SHARE * len(wanted) / (len(wanted) + 1))
     made = _placebos(dataset, context, simple=one, learned=other, seed=seed)
+    # Maps of two states of the files are never judged against each other.
+    require_unchanged(dataset, identity)
     of_kind = {kind: {name: maps[name] for name in maps if cards[name].kind == kind} for kind in ("placebo", "simple")}
     seeds = {name: maps[name] for name in maps if cards[name].kind == "learned"}
     given: dict[str, Any] = {
@@ -240,6 +243,7 @@ def shared_grid(
         why the alignment can't be had.
     """
     say = progress or (lambda what, share: None)
+    identity = identity_of(dataset)
     chosen = _chosen_sources(dataset, sources, relationships)
     cards = dataset.card.representations
     plain: dict[str, PerturbationMap] = {}
@@ -265,7 +269,11 @@ def shared_grid(
             try:
                 made = shared_map(dataset, context, name, alignment=alignment).restricted_to(names)
             except InputError as error:
-                return float("nan"), str(error)
+                made, reason = None, str(error)
+            # What is kept under the map without alignment is made of the same files.
+            require_unchanged(dataset, identity)
+            if made is None:
+                return float("nan"), reason
             return _mean(partner_recall(neighborhoods(made, k=k), units.members)), ""
 
         if name in plain:
@@ -316,6 +324,7 @@ def shared_curve(
     say = progress or (lambda what, share: None)
     _check_sides(dataset, simple, learned, alignment=alignment)
     check_seed(seed)
+    identity = identity_of(dataset)
     chosen = _chosen_sources(dataset, sources, relationships)
     sides = [shared_map(dataset, context, name, alignment=alignment) for name in (simple, learned)]
     made = _placebos(dataset, context, simple=sides[0], learned=sides[1], seed=seed)
@@ -325,6 +334,7 @@ def shared_curve(
                 made = {**made, name: shared_map(dataset, context, name, alignment=alignment)}
             except InputError:
                 continue  # the judgement says so
+    require_unchanged(dataset, identity)
     _require_profiles(*sides)
     one, other, _ = on_common(*sides)
     found, _ = look_up(chosen, one.names, call=remember)
@@ -427,7 +437,7 @@ def _n_control_batches(dataset: Dataset, context: str) -> int:
     screen = shared_screen(dataset, context)
     if screen.roles.batch is None:
         return 0
-    batches = screen.rows.select(batch=pl.col(screen.roles.batch), control=pl.Series(screen.is_control()))
+    batches = pl.DataFrame({"batch": screen.rows[screen.roles.batch], "control": screen.is_control()})
     controls = batches.group_by("batch").agg(pl.col("control").sum())["control"].to_numpy()
     return len(controls) if len(controls) and controls.min() >= FEWEST_CONTROLS else 0
 

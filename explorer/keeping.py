@@ -3,61 +3,334 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 import threading
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
-from dataclasses import fields, is_dataclass
+import weakref
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
+from itertools import count
+from pathlib import Path
+from types import FunctionType, ModuleType
 from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from explorer.store import load_arrays, save_arrays
+from explorer.errors import InputError
+from explorer.store import load_arrays, parse_bytes, save_arrays
 
 T = TypeVar("T")
 Array = npt.NDArray[Any]
 
-MOST_KEPT = 64
+MEMORY_VARIABLE = "EXPLORER_MEMORY"
+LEAST_MEMORY = 2**30
+# Memory is what bounds them; this bounds what looking through them costs.
+MOST_KEPT = 4_096
 # What is larger is quicker made than read, and would fill a disk.
 MOST_KEPT_BYTES = 64 * 2**20
 _TREE = "tree"
+_ABSENT = object()
+_LEAVES = (bool, int, float, complex, type, ModuleType, FunctionType)
+_is_only_made: ContextVar[bool] = ContextVar("is_only_made", default=False)
+
+
+class NotMadeError(Exception):
+    """Raised within `only_made` by whoever asks for a value that has not been made yet."""
+
+
+@contextmanager
+def only_made() -> Iterator[None]:
+    """Take what stands ready and make nothing: within, `Shared.get` raises `NotMadeError` where it would begin to."""
+    before = _is_only_made.set(True)
+    try:
+        yield
+    finally:
+        _is_only_made.reset(before)
 
 
 class Shared:
-    """Values made once a process, whoever asks first; the oldest leave when there are many."""
+    """Values made once a process, whoever asks first; read-only, and the least recently used leave first.
 
-    def __init__(self, most: int = MOST_KEPT) -> None:
+    Parameters
+    ----------
+    most
+        How many are kept at the most.
+    room
+        What they share their memory with; all of a process without it.
+    """
+
+    def __init__(self, most: int = MOST_KEPT, *, room: Room | None = None) -> None:
         self._most = most
-        self._values: OrderedDict[Hashable, Any] = OrderedDict()
-        self._locks: dict[Hashable, threading.Lock] = {}
+        self._room = _all_values if room is None else room
+        self._shelf = next(_shelves)
+        self._making: dict[Hashable, _Making] = {}
         self._guard = threading.Lock()
+        weakref.finalize(self, self._room.forget, self._shelf)
 
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
-        """Take the value of a key; where there is none it is made, while others who want it wait."""
-        with self._guard:
-            if key in self._values:
-                self._values.move_to_end(key)
-                found: T = self._values[key]
-                return found
-            lock = self._locks.setdefault(key, threading.Lock())
-        with lock:
+        """Take the value of a key; where there is none it is made, while others who want it wait.
+
+        What was made is given to all who waited, even if there is no room to keep it. Where it could not be made,
+        whoever waited longest tries again.
+
+        Raises
+        ------
+        NotMadeError
+            Within `only_made`, where there is none.
+        """
+        while True:
             with self._guard:
-                if key in self._values:
-                    again: T = self._values[key]
-                    return again
+                found = self._room.take(self._shelf, key)
+                if found is not _ABSENT:
+                    return cast("T", found)
+                if _is_only_made.get():
+                    raise NotMadeError
+                making = self._making.get(key)
+                if making is None:
+                    own = self._making[key] = _Making()
+                    break
+            if making.thread == threading.get_ident():
+                message = f"{key!r} is made of itself"
+                raise RuntimeError(message)
+            making.over.wait()
+            if making.value is not _ABSENT:
+                return cast("T", making.value)
+        try:
             value = make()
-            with self._guard:
-                self._values[key] = value
-                self._locks.pop(key, None)
-                while len(self._values) > self._most:
-                    self._values.popitem(last=False)
+            self._room.keep((self._shelf, key), value, most=self._most)
+            own.value = value
             return value
+        finally:
+            with self._guard:
+                del self._making[key]
+            own.over.set()
 
     def peek(self, key: Hashable) -> Any:
         """Value that stands ready, else None."""
+        found = self._room.take(self._shelf, key)
+        return None if found is _ABSENT else found
+
+
+class _Making:
+    """A value that somebody is making, for those who wait."""
+
+    def __init__(self) -> None:
+        self.thread = threading.get_ident()
+        self.over = threading.Event()
+        self.value: Any = _ABSENT
+
+
+@dataclass(slots=True)
+class _Entry:
+    value: Any
+    memory: Mapping[int, int]
+    used: int
+
+
+class Room:
+    """Memory that the values of several `Shared` take together.
+
+    Parameters
+    ----------
+    limit
+        Most bytes; as `memory_limit` says without it.
+    """
+
+    def __init__(self, limit: int | None = None) -> None:
+        self._limit = limit
+        # By shelf (one for each `Shared`) and key, the least recently used first.
+        self._entries: dict[int, OrderedDict[Hashable, _Entry]] = {}
+        # An array that several values hold is there once: its bytes, and how many hold it.
+        self._memory: dict[int, tuple[int, int]] = {}
+        self._n_bytes = 0
+        self._clock = count()
+        self._guard = threading.Lock()
+        # Filled when a `Shared` is collected, which may happen anywhere: whoever comes next clears its shelf.
+        self._left: deque[int] = deque()
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes that are taken."""
+        return self._n_bytes
+
+    def take(self, shelf: int, key: Hashable) -> Any:
+        """Take a value, which is then the last to leave."""
         with self._guard:
-            return self._values.get(key)
+            entries = self._entries.get(shelf)
+            if entries is None or key not in entries:
+                return _ABSENT
+            entries.move_to_end(key)
+            entries[key].used = next(self._clock)
+            return entries[key].value
+
+    def keep(self, place: tuple[int, Hashable], value: object, *, most: int) -> None:
+        """Keep a value and let others go where there is no room; what was just made stays.
+
+        Parameters
+        ----------
+        place
+            Shelf and key.
+        value
+            Its arrays are made read-only.
+        most
+            How many values the shelf holds at the most.
+
+        Raises
+        ------
+        InputError
+            When ``EXPLORER_MEMORY`` is no size.
+        """
+        limit = memory_limit() if self._limit is None else self._limit
+        # A key may be an object too, which lives as long as its value.
+        memory = lock_and_measure((value, place[1]))
+        shelf, key = place
+        with self._guard:
+            while self._left:
+                for old in list(self._entries.get(gone := self._left.popleft(), ())):
+                    self._drop(gone, old)
+            entries = self._entries.setdefault(shelf, OrderedDict())
+            if key in entries:
+                self._drop(shelf, key)
+            entries = self._entries.setdefault(shelf, OrderedDict())
+            entries[key] = _Entry(value, memory, next(self._clock))
+            for name, n_bytes in memory.items():
+                known, n_holders = self._memory.get(name, (n_bytes, 0))
+                self._memory[name] = known, n_holders + 1
+                self._n_bytes += 0 if n_holders else known
+            while len(entries) > max(1, most):
+                self._drop(shelf, next(iter(entries)))
+            while self._n_bytes > limit:
+                oldest = self._oldest()
+                if oldest == place:
+                    break
+                self._drop(*oldest)
+
+    def forget(self, shelf: int) -> None:
+        """Let all values of a shelf go, when room is needed next."""
+        self._left.append(shelf)
+
+    def _oldest(self) -> tuple[int, Hashable]:
+        """Find the least recently used; what came last is the only one when it is that."""
+        firsts = ((next(iter(entries.items())), shelf) for shelf, entries in self._entries.items())
+        (key, _), shelf = min(firsts, key=lambda first: first[0][1].used)
+        return shelf, key
+
+    def _drop(self, shelf: int, key: Hashable) -> None:
+        entries = self._entries[shelf]
+        for name in entries.pop(key).memory:
+            n_bytes, n_holders = self._memory.pop(name)
+            if n_holders > 1:
+                self._memory[name] = n_bytes, n_holders - 1
+            else:
+                self._n_bytes -= n_bytes
+        if not entries:
+            del self._entries[shelf]
+
+
+def memory_limit() -> int:
+    """Most bytes that values made once a process may take together.
+
+    Returns
+    -------
+    int
+        ``EXPLORER_MEMORY``, such as "4GB"; without it a quarter of the memory of the machine, or of what the process
+        may have of it, but 1 GiB at least.
+
+    Raises
+    ------
+    InputError
+        When the variable is no size.
+    """
+    text = os.environ.get(MEMORY_VARIABLE, "").strip()
+    if not text:
+        return max(LEAST_MEMORY, _machine_bytes() // 4)
+    stated = parse_bytes(text)
+    if stated is None:
+        message = f"{MEMORY_VARIABLE} is {text[:40]!r}, expected a size such as 4GB or 500MB"
+        raise InputError(message)
+    return stated
+
+
+@cache
+def _machine_bytes() -> int:
+    """Memory of the machine, or of the container or service that the process runs in."""
+    try:
+        found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    except (AttributeError, OSError, ValueError):  # not on Windows
+        found = [4 * LEAST_MEMORY]
+    groups = Path("/sys/fs/cgroup")
+    limits = [groups / "memory.max", groups / "memory" / "memory.limit_in_bytes"]
+    try:
+        for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
+            limits.append(groups / line.split(":", 2)[2].strip("/") / "memory.max")
+    except (OSError, IndexError):
+        pass  # no Linux
+    for path in limits:
+        try:
+            found.append(int(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError):
+            continue  # no such group, or no limit ("max")
+    return min(found)
+
+
+def lock_and_measure(value: object) -> dict[int, int]:
+    """Make every array within a value read-only, and say how much memory the value holds.
+
+    Parameters
+    ----------
+    value
+        Numbers, texts, arrays, tables, and tuples, lists, sets, mappings and objects of such.
+
+    Returns
+    -------
+    dict
+        Bytes of each part by the number of the object that owns them, so that what two values share is known.
+    """
+    found: dict[int, int] = {}
+    seen: set[int] = set()
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if id(item) in seen or item is None or isinstance(item, _LEAVES):
+            continue
+        seen.add(id(item))
+        if isinstance(item, np.ndarray):
+            item.setflags(write=False)
+            owner = item
+            while isinstance(owner.base, np.ndarray):
+                owner = owner.base
+            found[id(owner)] = owner.nbytes
+        elif isinstance(item, pl.DataFrame | pl.Series):
+            found[id(item)] = int(item.estimated_size())
+        elif isinstance(item, tuple | list | set | frozenset):
+            # Names by the hundred thousand: all at once.
+            texts = all(type(part) is str for part in item)
+            found[id(item)] = sys.getsizeof(item) + (sum(map(sys.getsizeof, item)) if texts else 0)
+            waiting += () if texts else item
+        elif isinstance(item, Mapping):
+            found[id(item)] = sys.getsizeof(item)
+            waiting += item.keys()
+            waiting += item.values()
+        else:
+            found[id(item)] = sys.getsizeof(item)
+            waiting += _parts_of(item)
+    return found
+
+
+def _parts_of(item: object) -> list[object]:
+    if is_dataclass(item):
+        return [getattr(item, part.name, None) for part in fields(item)]
+    return list(getattr(item, "__dict__", {}).values())
+
+
+_all_values = Room()
+_shelves = count()
 
 
 def kept_on_disk(key: str, make: Callable[[], T], *, types: tuple[type, ...]) -> T:

@@ -7,21 +7,27 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import polars as pl
 import pytest
+from builders import map_of, names_of, random_map
 from files import PAYLOADS, RAW, feature_table, observations, toml_of, write_card, write_dataset, write_table
 
 from explorer import catalog
 from explorer.catalog import (
     Catalog,
     open_catalog,
+    shared_common,
     shared_halves,
     shared_knowledge,
     shared_layout,
     shared_map,
+    shared_moments,
     shared_overlaps,
+    shared_part,
+    shared_pictures,
     shared_screen,
 )
 from explorer.errors import InputError
 from explorer.keeping import Shared
+from explorer.layout import Layout, rotate_onto
 from explorer.load import load_dataset, load_screen
 
 
@@ -259,6 +265,59 @@ def test_a_layout_made_later_is_shown(root, monkeypatch):
     assert shared_layout(dataset, made).method == "PCA"
     assert shared_layout(dataset, made, compute_umap=True).method == "UMAP"
     assert shared_layout(dataset, made).method == "UMAP"
+
+
+def test_parts_and_common_perturbations_are_taken_once():
+    left, right = random_map(12, 4, seed=0), map_of(np.eye(12, 4) + 1, names_of(14)[2:])
+    maps = shared_common(left, right)
+    assert maps[0].names == maps[1].names == names_of(12)[2:]
+    assert all(again is one for again, one in zip(shared_common(left, right), maps, strict=True))
+    assert shared_common(left, left) == (left, left)
+    part = shared_part(left, ["P0007", "P0001", "P0003", "elsewhere"], said="three of them")
+    assert part.names == ("P0001", "P0003", "P0007")
+    np.testing.assert_array_equal(part.profiles, left.profiles[[1, 3, 7]])
+    assert part.recipe.filter == "all rows; three of them"
+    assert shared_part(left, ("P0003", "P0007", "P0001", "elsewhere"), said="three of them") is part
+    assert shared_part(left, part.names, said="others") is not part
+
+
+def test_pictures_are_laid_on_each_other_once():
+    rng = np.random.default_rng(0)
+    left, right = random_map(12, 4, seed=0), map_of(rng.normal(size=(12, 4)), names_of(14)[2:])
+    layouts = tuple(Layout("PCA", rng.normal(size=(12, 2)).astype(np.float32), 0.5) for _ in range(2))
+    parts = shared_common(left, right)
+    one, other = shared_pictures(layouts, (left, right), parts)
+    np.testing.assert_array_equal(one.coordinates, layouts[0].coordinates[2:])
+    np.testing.assert_array_equal(other.coordinates, rotate_onto(one.coordinates, layouts[1].coordinates[:10]))
+    assert (other.method, other.trustworthiness) == ("PCA", 0.5)
+    # The widget knows by the very arrays that there is nothing to send.
+    again = shared_pictures(layouts, (left, right), parts)
+    assert [layout.coordinates is before.coordinates for layout, before in zip(again, (one, other), strict=True)] == [
+        True,
+        True,
+    ]
+    assert shared_pictures(layouts, (left, left), (left, left))[0].coordinates is layouts[0].coordinates
+
+
+def test_maps_of_the_same_perturbations_share_their_names(root):
+    dataset = load_dataset(root / "one")
+    maps = [shared_map(dataset, "cells", "raw", alignment=alignment) for alignment in ("none", "center")]
+    assert maps[0].names is maps[1].names
+
+
+def test_large_tables_of_units_are_not_all_kept(root, monkeypatch):
+    dataset = load_dataset(root / "one")
+    kept = shared_moments(dataset, "cells", "raw")
+    assert shared_moments(dataset, "cells", "raw") is kept
+    monkeypatch.setattr(catalog, "_large_moments", Shared(most=1))
+    monkeypatch.setattr(catalog, "MOST_KEPT_MOMENTS", 0)
+    large = shared_moments(dataset, "cells", "raw")
+    assert large is not kept
+    assert shared_moments(dataset, "cells", "raw") is large
+    other = load_dataset(root / "two")
+    shared_moments(other, "cells", "raw")
+    assert shared_moments(dataset, "cells", "raw") is not large
+    np.testing.assert_array_equal(shared_moments(dataset, "cells", "raw").unit_mean, kept.unit_mean)
 
 
 def test_a_catalog_is_made_of_datasets(root):

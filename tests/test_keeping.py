@@ -1,5 +1,8 @@
 """What is kept comes back as it was, and what another program wrote is made anew."""
 
+import gc
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,9 +10,11 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import sparse
 
 from explorer import keeping
-from explorer.keeping import kept_on_disk, pack, unpack
+from explorer.errors import InputError
+from explorer.keeping import Room, Shared, kept_on_disk, lock_and_measure, memory_limit, pack, unpack
 from explorer.store import cache_directory, load_arrays, save_arrays
 
 
@@ -124,3 +129,165 @@ def test_what_is_large_is_not_kept(monkeypatch):
 def test_what_can_not_be_kept_is_a_slip_of_ours():
     with pytest.raises(TypeError, match="a object can't be kept"):
         pack({"x": object()})
+
+
+# Values made once a process.
+
+
+def array(n_bytes=1_000):
+    return np.zeros(n_bytes, dtype=np.uint8)
+
+
+def test_room_is_counted_in_bytes_and_the_least_recently_used_leave_first():
+    room = Room(3_500)
+    shared, made = Shared(room=room), []
+
+    def value(number):
+        return shared.get(number, lambda: (made.append(number), array())[1])
+
+    for number in (1, 2, 3, 1, 4, 1, 2):
+        value(number)
+    assert made == [1, 2, 3, 4, 2]
+    assert shared.peek(3) is None
+    assert 3_000 <= room.n_bytes <= 3_500
+
+
+def test_what_was_just_made_stays_even_where_it_is_too_large():
+    shared = Shared(room=Room(1_000))
+    small = shared.get("small", lambda: array(500))
+    large = shared.get("large", lambda: array(50_000))
+    assert shared.peek("small") is None
+    assert shared.peek("large") is large
+    assert shared.get("small", lambda: array(500)) is not small
+    assert shared.peek("large") is None
+
+
+def test_several_caches_share_one_room():
+    room = Room(2_500)
+    one, other = Shared(room=room), Shared(room=room)
+    one.get(1, array)
+    other.get(1, array)
+    one.get(1, array)
+    one.get(2, array)
+    assert (one.peek(1) is None, other.peek(1) is None) == (False, True)
+
+
+def test_an_array_that_two_values_hold_is_counted_once():
+    room = Room(10_000)
+    shared, rows = Shared(2, room=room), array(3_000)
+    shared.get(1, lambda: (rows, 1))
+    before = room.n_bytes
+    shared.get(2, lambda: {"rows": rows[10:], "again": (rows.reshape(-1, 3),)})
+    assert room.n_bytes - before < 1_000
+    shared.get(3, lambda: None)
+    shared.get(4, lambda: None)
+    assert room.n_bytes < 1_000
+
+
+def test_the_object_that_a_value_is_kept_under_is_counted():
+    room = Room(10_000)
+    Shared(room=room).get(Inner(array(3_000)), lambda: 1)
+    assert room.n_bytes > 3_000
+
+
+def test_the_values_of_a_cache_that_is_gone_leave():
+    room = Room(10_000)
+    shared = Shared(room=room)
+    shared.get(1, lambda: array(3_000))
+    del shared
+    gc.collect()
+    Shared(room=room).get(1, lambda: array(10))
+    assert room.n_bytes < 1_000
+
+
+def test_everything_within_a_value_is_locked_and_measured():
+    arrays = [array() for _ in range(6)]
+    value = Outer(
+        parts=(Inner(arrays[0]),),
+        rows=arrays[1],
+        groups={"a": arrays[2]},
+        ties={1: [arrays[3], {"deep": arrays[4]}]},
+        table=pl.DataFrame({"x": np.zeros(1_000)}),
+        options={"matrix": sparse.csr_array(np.eye(3))},
+    )
+    value.options["again"] = value
+    found = lock_and_measure((value, arrays[5]))
+    assert not any(own.flags.writeable for own in arrays)
+    assert not value.options["matrix"].data.flags.writeable
+    assert 6 * 1_000 + 8_000 <= sum(found.values()) <= 6 * 1_000 + 8_000 + 10_000
+
+
+def test_names_by_the_hundred_thousand_count():
+    names = tuple(f"gene number {number}" for number in range(1_000))
+    assert sum(lock_and_measure(names).values()) > 60_000
+
+
+@pytest.mark.parametrize("failures", [0, 1, 3])
+def test_ten_threads_make_a_value_once(failures):
+    shared, together, calls = Shared(room=Room(10)), threading.Barrier(10), []
+
+    def make():
+        calls.append(1)
+        if len(calls) <= failures:
+            message = "not yet"
+            raise InputError(message)
+        return array()
+
+    def ask(_):
+        together.wait(timeout=30)
+        try:
+            return shared.get("key", make)
+        except InputError:
+            return None
+
+    with ThreadPoolExecutor(10) as pool:
+        found = list(pool.map(ask, range(10)))
+    assert len(calls) == failures + 1
+    assert sum(value is None for value in found) == failures
+    assert len({id(value) for value in found if value is not None}) == 1
+    assert not shared._making
+
+
+def test_a_value_that_nobody_has_room_for_is_given_to_all_who_waited():
+    shared, began, go = Shared(room=Room(1_500)), threading.Event(), threading.Event()
+
+    def make():
+        began.set()
+        assert go.wait(timeout=30)
+        return array()
+
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(shared.get, "slow", make)
+        assert began.wait(timeout=30)
+        others = [pool.submit(shared.get, "slow", lambda: pytest.fail("was being made")) for _ in range(2)]
+        shared.get("other", array)
+        go.set()
+        assert {id(asked.result(timeout=30)) for asked in (first, *others)} == {id(first.result())}
+
+
+def test_a_make_that_raises_leaves_nothing_behind():
+    shared = Shared()
+    for error in (KeyError("key"), KeyboardInterrupt()):
+        with pytest.raises(type(error)):
+            shared.get("key", lambda error=error: (_ for _ in ()).throw(error))
+        assert not shared._making
+        assert shared.peek("key") is None
+    assert shared.get("key", lambda: 5) == 5
+
+
+def test_a_value_that_is_made_of_itself_is_a_slip_of_ours():
+    shared = Shared()
+    with pytest.raises(RuntimeError, match="'key' is made of itself"):
+        shared.get("key", lambda: shared.get("key", lambda: 1))
+    assert shared.get("key", lambda: 2) == 2
+
+
+def test_memory_limit(monkeypatch):
+    monkeypatch.delenv("EXPLORER_MEMORY", raising=False)
+    assert memory_limit() >= 2**30
+    for text, n_bytes in (("4GB", 4 * 10**9), ("1.5 GiB", 3 * 2**29), ("500mb", 5 * 10**8), ("1000", 1_000)):
+        monkeypatch.setenv("EXPLORER_MEMORY", text)
+        assert memory_limit() == n_bytes
+    monkeypatch.setenv("EXPLORER_MEMORY", "much")
+    with pytest.raises(InputError, match="EXPLORER_MEMORY is 'much', expected a size such as 4GB or 500MB"):
+        memory_limit()

@@ -2,16 +2,29 @@
 
 import os
 import pickle
+import socket
+import stat
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from explorer.store import artefact_key, cache_directory, load_arrays, save_arrays, write_atomically
+from explorer.store import (
+    artefact_key,
+    cache_directory,
+    cache_limit,
+    load_arrays,
+    parse_bytes,
+    remove_oldest,
+    save_arrays,
+    write_atomically,
+)
 
 ARRAYS = {"coordinates": np.arange(6, dtype=np.float32).reshape(3, 2), "trustworthiness": np.array(0.9)}
 
@@ -141,18 +154,21 @@ def test_a_foreign_file_is_a_miss(kept, foreign):
     assert load_arrays("key") is None
 
 
-@given(place=st.integers(0, 400), value=st.integers(0, 255))
+@settings(deadline=None)
+@given(place=st.integers(0, 1_500), value=st.integers(0, 255))
 def test_a_flipped_byte_is_a_miss_or_harmless(tmp_path_factory, place, value):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EXPLORER_CACHE", str(tmp_path_factory.mktemp("flip")))
         save_arrays("key", ARRAYS)
         path = cache_directory() / "key.npz"
         content = bytearray(path.read_bytes())
-        content[place] = value
+        content[place % len(content)] = value
         path.write_bytes(content)
         found = load_arrays("key")
-    if found is not None and "coordinates" in found:
-        np.testing.assert_array_equal(found["coordinates"], ARRAYS["coordinates"])
+    if found is not None:
+        assert found.keys() == ARRAYS.keys()
+        for name, values in ARRAYS.items():
+            np.testing.assert_array_equal(found[name], values)
 
 
 def test_a_pickle_is_never_run(kept):
@@ -208,3 +224,159 @@ def test_modules_without_a_file_are_taken_by_their_absence():
     made = ModuleType("builtin")
     made.__file__ = None
     assert artefact_key("a", made_by=(made,)) == artefact_key("a")
+
+
+# What an entry says of itself.
+
+HEX = ["0123456789" * 4, "abcdef0123" * 4, "fedcba9876" * 4]
+
+
+def test_an_entry_under_another_name_is_a_miss(kept):
+    kept.rename(kept.with_name("other.npz"))
+    assert load_arrays("other") is None
+    assert load_arrays("key") is None
+
+
+@pytest.mark.parametrize("own", [{}, {"_key": np.frombuffer(b"key", dtype=np.uint8)}])
+def test_an_entry_of_another_program_is_a_miss(kept, own):
+    np.savez(kept, **ARRAYS, **own)
+    assert load_arrays("key") is None
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"coordinates": ARRAYS["coordinates"] + 1},
+        {"coordinates": ARRAYS["coordinates"].T.copy()},
+        {"coordinates": ARRAYS["coordinates"].astype("f8")},
+        {"coordinates": ARRAYS["coordinates"].view("i4")},
+        {"more": np.zeros(1)},
+        {"trustworthiness": None},
+        {"coordinates": ARRAYS["trustworthiness"], "trustworthiness": ARRAYS["coordinates"]},
+    ],
+)
+def test_an_entry_that_was_edited_is_a_miss(kept, changed):
+    with np.load(kept) as archive:
+        arrays = {name: archive[name] for name in archive.files} | changed
+    np.savez(kept, **{name: values for name, values in arrays.items() if values is not None})
+    assert load_arrays("key") is None
+
+
+def test_a_compressed_entry_is_a_miss_before_it_is_unpacked(kept):
+    with np.load(kept) as archive:
+        np.savez_compressed(kept.with_name("small.npz"), **archive)
+    kept.with_name("small.npz").replace(kept)
+    assert load_arrays("key") is None
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.zeros((0, 3)),
+        np.array(["é", ""]),
+        np.array(["", ""]),
+        np.array([b"x"]),
+        np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+        np.array([np.nan, -0.0]),
+        np.array(["2020-01-01"], dtype="datetime64[s]"),
+        np.array([(1, 2.0)], dtype=[("a", "i4"), ("b", "f8")]),
+        np.arange(3, dtype=">i8"),
+    ],
+    ids=lambda values: str(values.dtype),
+)
+def test_arrays_of_every_kind_come_back(values):
+    save_arrays("key", {"values": values, "a/b": np.array(1)})
+    found = load_arrays("key")
+    assert found.keys() == {"values", "a/b"}
+    assert (found["values"].dtype, found["values"].shape) == (values.dtype, values.shape)
+    assert found["values"].tobytes() == values.tobytes()
+
+
+def test_objects_are_not_kept():
+    with pytest.raises(ValueError, match="'values' holds objects, which are not kept"):
+        save_arrays("key", {"values": np.array([{}], dtype=object)})
+    assert not cache_directory().exists()
+
+
+def test_a_pipe_in_the_cache_does_not_stop_the_session(kept):
+    kept.unlink()
+    os.mkfifo(kept)
+    assert load_arrays("key") is None
+
+
+def test_the_cache_is_the_users_alone(kept):
+    assert stat.S_IMODE(kept.parent.stat().st_mode) == 0o700
+
+
+# Room on the disk.
+
+
+def test_sizes():
+    sizes = {"0": 0, "12": 12, "2GB": 2 * 10**9, "1.5 GiB": 3 * 2**29, "10k": 10_000, "1 TB": 10**12, "7b": 7}
+    for text, n_bytes in sizes.items():
+        assert parse_bytes(text) == n_bytes
+    for text in ("", "GB", "-1", "1e9", "1 XB", "1.5.2", "9" * 99, "nan"):
+        assert parse_bytes(text) is None
+
+
+def test_the_limit(monkeypatch):
+    assert cache_limit() == 2 * 2**30
+    for text, n_bytes in (("5MB", 5_000_000), ("much", 2 * 2**30)):
+        monkeypatch.setenv("EXPLORER_CACHE_BYTES", text)
+        assert cache_limit() == n_bytes
+
+
+def stamp(key, seconds):
+    os.utime(cache_directory() / f"{key}.npz", (seconds, seconds))
+
+
+def test_what_was_longest_of_no_use_leaves(monkeypatch):
+    big = {"values": np.zeros(10_000, dtype=np.uint8)}
+    monkeypatch.setenv("EXPLORER_CACHE_BYTES", "25000")
+    for place, key in enumerate(HEX):
+        save_arrays(key, big)
+        stamp(key, 1_000 + place)
+        if place == 1:
+            assert load_arrays(HEX[0]) is not None  # and is now the youngest
+    assert [key for key in HEX if load_arrays(key) is not None] == [HEX[0], HEX[2]]
+
+
+def test_what_is_larger_than_the_limit_is_not_kept(monkeypatch):
+    monkeypatch.setenv("EXPLORER_CACHE_BYTES", "0")
+    save_arrays(HEX[0], ARRAYS)
+    assert load_arrays(HEX[0]) is None
+
+
+def test_files_of_others_stay(tmp_path):
+    others = ["data.npz", "notes.txt", f"{HEX[0]}.txt", ".hidden.npz", f"{HEX[0]}x.npz"]
+    for name in others:
+        (tmp_path / name).write_bytes(bytes(100))
+    (tmp_path / f"{HEX[1]}.npz").write_bytes(bytes(100))
+    remove_oldest(tmp_path, limit=0)
+    assert sorted(item.name for item in tmp_path.iterdir()) == sorted(others)
+
+
+def test_the_folder_is_looked_through_now_and_then(monkeypatch):
+    looks = []
+    monkeypatch.setattr("explorer.store.remove_oldest", lambda folder, *, limit: looks.append(limit))
+    monkeypatch.setenv("EXPLORER_CACHE_BYTES", "1MB")
+    for number in range(20):
+        save_arrays(f"{number:040x}", ARRAYS)
+    assert 2 <= len(looks) <= 6
+
+
+def leftover(folder, *, process, machine=None, key=HEX[0]):
+    path = folder / f".{key}.{machine or socket.gethostname()}.{process}.{'0a' * 8}.tmp.npz"
+    path.write_bytes(b"half")
+    return path
+
+
+def test_what_killed_processes_left_is_removed(kept):
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    dead = [leftover(kept.parent, process=int(gone.stdout)), leftover(kept.parent, process=os.getpid(), key="1" * 40)]
+    alive = [leftover(kept.parent, process=os.getppid()), leftover(kept.parent, process=1, machine="else.where")]
+    remove_oldest(kept.parent, limit=10**9)
+    assert not any(path.exists() for path in dead)
+    assert all(path.exists() for path in alive)
+    remove_oldest(kept.parent, limit=0)
+    assert [item.name for item in kept.parent.iterdir()] == ["key.npz"]
