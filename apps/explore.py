@@ -7,7 +7,19 @@ with app.setup:
     import marimo as mo
 
     from explorer import catalog as catalogs
-    from explorer import charts, panels, side_activity, side_by_side, wording
+    from explorer import (
+        charts,
+        landing,
+        leaving,
+        panels,
+        portable_view,
+        progress,
+        side_activity,
+        side_by_side,
+        side_work,
+        wording,
+        work,
+    )
     from explorer import view as views
     from explorer.card import cautions_about
     from explorer.text import fill
@@ -31,7 +43,8 @@ def rank_table(frame, view, pair, *, what):
             mo.hstack(
                 [
                     mo.download(
-                        side_by_side.table_csv(frame, view, pair).encode(),
+                        # Written when it is asked for: a brush may hold thousands.
+                        lambda: side_by_side.table_csv(frame, view, pair).encode(),
                         filename=f"{wording.file_stem(view)}-{what}.csv",
                         mimetype="text/csv",
                         label=f"{what} as CSV, with the recipes in it",
@@ -48,6 +61,20 @@ def title():
     mo.md("""
     ## Who are this perturbation's neighbours, in a simple and in a learned representation?
     """)
+    return
+
+
+@app.cell(hide_code=True)
+def elsewhere(context_control, first):
+    # On a shared server: the way back, and the same data in the other app.
+    mo.md(
+        " · ".join(
+            fill("[{label}]({address})", label=label, address=address)
+            for label, address in landing.links_from(
+                "explore", dataset=first.dataset, context=str(context_control.value)
+            )
+        )
+    ) if catalogs.served_path() else None
     return
 
 
@@ -99,8 +126,25 @@ def notices(cautions, link_notice, link_warning, list_notice, positions, problem
 
 
 @app.cell(hide_code=True)
-def cannot_show(view_problem):
-    mo.callout(mo.md(fill("{problem}", problem=view_problem)), kind="danger") if view_problem else None
+def waited(asked_view, catalog, get_pictures, map_cancel, map_ticker, map_work):
+    map_ticker.value, map_cancel.value, get_pictures()
+    mo.stop(
+        not map_work.wait_at_first(work.patience(mo.app_meta().mode)),
+        progress.progress_of(map_work, map_ticker, map_cancel, heading="Making the maps"),
+    )
+    found_answer, view_problem = side_work.answer_of(map_work, catalog, asked_view)
+    maps_made = map_work
+    return found_answer, maps_made, view_problem
+
+
+@app.cell(hide_code=True)
+def cannot_show(again_button, maps_made, view_problem):
+    mo.vstack(
+        [
+            mo.callout(mo.md(fill("{problem}", problem=view_problem)), kind="danger"),
+            again_button if maps_made.may_work_again else "",
+        ]
+    ) if view_problem else None
     return
 
 
@@ -148,6 +192,20 @@ def caption(list_control, pair, umap_button):
 
 
 @app.cell(hide_code=True)
+def pictures_waited(set_pictures, umap_cancel, umap_ticker, umap_work):
+    umap_ticker.value, umap_cancel.value
+    mo.stop(umap_work is None)
+    mo.stop(
+        not umap_work.wait_at_first(work.patience(mo.app_meta().mode)),
+        progress.progress_of(umap_work, umap_ticker, umap_cancel, heading="Making UMAP pictures"),
+    )
+    # The maps are shown again, with the new pictures.
+    set_pictures(umap_work.state)
+    progress.problem_of(umap_work) if umap_work.problem else None
+    return
+
+
+@app.cell(hide_code=True)
 def own_list(comparison, highlighted, pair, view):
     _found = side_by_side.selection_table(list(highlighted), comparison)
     mo.vstack([mo.md("### Your list"), rank_table(_found, view, pair, what="list")]) if highlighted else None
@@ -186,6 +244,18 @@ def activity(judged, view):
         ]
     ) if _table.height else None
     return
+
+
+@app.cell(hide_code=True)
+def details_waited(again_button, detail_cancel, detail_ticker, detail_work):
+    detail_ticker.value, detail_cancel.value
+    mo.stop(
+        not detail_work.wait_at_first(work.patience(mo.app_meta().mode)),
+        progress.progress_of(detail_work, detail_ticker, detail_cancel, heading="Comparing all neighbourhoods"),
+    )
+    mo.stop(bool(detail_work.problem), mo.vstack([progress.problem_of(detail_work), again_button]))
+    details_made = True
+    return (details_made,)
 
 
 @app.cell(hide_code=True)
@@ -244,7 +314,20 @@ def gene_sets(gene_set_table, view):
 
 
 @app.cell(hide_code=True)
-def downloads(comparison, ladder, pair, strip, table, titles, view):
+def downloads(
+    catalog,
+    comparison,
+    distribution,
+    found_yardsticks,
+    gene_set_table,
+    judged,
+    ladder,
+    pair,
+    strip,
+    table,
+    titles,
+    view,
+):
     # Each figure is drawn when it is asked for.
     _figures = {
         "maps": lambda: charts.static_pair(
@@ -255,21 +338,34 @@ def downloads(comparison, ladder, pair, strip, table, titles, view):
         "neighbourhoods": lambda: ladder,
         "agreement": lambda: strip,
     }
-    mo.hstack(
-        [
-            mo.download(
-                lambda draw=draw, file_format=file_format: charts.figure_bytes(
-                    draw(), file_format, heading=wording.figure_heading(view, pair)
-                ),
-                filename=f"{wording.file_stem(view)}-{name}.{file_format}",
-                label=f"{name} as {file_format.upper()}",
-            )
-            for name, draw in _figures.items()
-            for file_format in ("svg", "png")
-        ],
-        justify="start",
-        wrap=True,
+    _pictures = [
+        mo.download(
+            lambda draw=draw, file_format=file_format: charts.figure_bytes(
+                draw(), file_format, heading=wording.figure_heading(view, pair)
+            ),
+            filename=f"{wording.file_stem(view)}-{name}.{file_format}",
+            label=f"{name} as {file_format.upper()}",
+        )
+        for name, draw in _figures.items()
+        for file_format in ("svg", "png")
+    ]
+    _page = mo.download(
+        lambda: portable_view.explore_page(
+            catalog,
+            view,
+            pair,
+            comparison=comparison,
+            table=table,
+            gene_sets=gene_set_table,
+            activity=judged,
+            distribution=distribution,
+            yardsticks=found_yardsticks,
+        ).encode(),
+        filename=f"{wording.file_stem(view)}.html",
+        mimetype="text/html",
+        label="this page as one HTML file: opens offline, interactive",
     )
+    mo.hstack([_page, *_pictures], justify="start", wrap=True)
     return
 
 
@@ -294,7 +390,7 @@ def plumbing():
     ---
     <small>Below this line is the plumbing, each step one call into the package: where the data comes from (*source*), what
     the link asks for (*start*), the controls (*choices*), their answer (*asked*, *answered*), its sentences, and last the
-    maps (*paint*) and what takes longer. The cells above only show what these make.</small>
+    maps (*paint*) and what takes longer (*details_begun*, *umap_begun*). The cells above only show what these make.</small>
     """) if mo.app_meta().mode == "edit" else None
     return
 
@@ -387,13 +483,22 @@ def swap(left_control, right_control, set_sides):
 @app.cell
 def umap_choice():
     umap_button = mo.ui.run_button(
-        label="Make UMAP pictures", tooltip="Takes seconds to minutes; they are kept for the next time"
+        label="Make UMAP pictures", tooltip="Takes seconds to minutes, beside the page; kept for the next time"
     )
-    return (umap_button,)
+    get_pictures, set_pictures = mo.state("")
+    wished = side_work.Wished()
+    return get_pictures, set_pictures, umap_button, wished
+
+
+@app.cell
+def again_choice():
+    again_button = mo.ui.run_button(label="Begin again")
+    return (again_button,)
 
 
 @app.cell
 def asked(
+    again_button,
     align_control,
     among_control,
     catalog,
@@ -405,30 +510,29 @@ def asked(
     left_control,
     list_control,
     right_control,
-    umap_button,
 ):
+    again_button.value
     # A browser can send any value, so each is checked again against what exists.
-    found_answer, view_problem = views.attempt(
-        lambda: side_by_side.answer_view(
+    asked_view, _problem = views.attempt(
+        lambda: views.checked_view(
             catalog,
-            views.checked_view(
-                catalog,
-                dataset=first.dataset,
-                context=context_control.value,
-                query=get_query(),
-                left=left_control.value,
-                right=right_control.value,
-                align=align_control.value,
-                k=k_control.value,
-                direction=direction_control.value,
-                among=among_control.value,
-                highlights=views.read_names(list_control.value),
-            ),
-            fallback=views.default_query(catalog.dataset(first.dataset)),
-            compute_umap=bool(umap_button.value),
+            dataset=first.dataset,
+            context=context_control.value,
+            query=get_query(),
+            left=left_control.value,
+            right=right_control.value,
+            align=align_control.value,
+            k=k_control.value,
+            direction=direction_control.value,
+            among=among_control.value,
+            highlights=views.read_names(list_control.value),
         )
     )
-    return found_answer, view_problem
+    # Finished already where the maps stand ready, as they do after a click.
+    map_work = side_work.start_maps(catalog, asked_view) if asked_view else side_work.refused(_problem)
+    map_cancel = mo.ui.button(label="Cancel", on_click=lambda _: map_work.cancel())
+    map_ticker = mo.ui.refresh(default_interval=1)
+    return asked_view, map_cancel, map_ticker, map_work
 
 
 @app.cell
@@ -440,8 +544,26 @@ def answered(found_answer):
 
 
 @app.cell
-def tabulated(catalog, comparison, painted, view):
+def details_begun(catalog, painted, pair, view):
     painted
+    detail_work = side_work.start_details(catalog, view, pair)
+    detail_cancel = mo.ui.button(label="Cancel", on_click=lambda _: detail_work.cancel())
+    detail_ticker = mo.ui.refresh(default_interval=1)
+    return detail_cancel, detail_ticker, detail_work
+
+
+@app.cell
+def umap_begun(catalog, painted, umap_button, view, wished):
+    painted
+    umap_work = side_work.umaps_of(catalog, view, wished, begin=bool(umap_button.value))
+    umap_cancel = mo.ui.button(label="Cancel", on_click=lambda _: umap_work.cancel())
+    umap_ticker = mo.ui.refresh(default_interval=1)
+    return umap_cancel, umap_ticker, umap_work
+
+
+@app.cell
+def tabulated(catalog, comparison, details_made, view):
+    details_made
     table = side_by_side.table_of(catalog, view, comparison)
     gene_set_table = side_by_side.shared_gene_sets(catalog, view, comparison)
     return gene_set_table, table
@@ -485,7 +607,8 @@ def sentences(catalog, comparison, linked_view, pair, view):
 def linked_maps():
     # Built once, so that camera and selection survive every change of the controls.
     widget = panels.LinkedMaps(height=380)
-    return (widget,)
+    widget_end = leaving.ClosedWithPage(widget)
+    return widget, widget_end
 
 
 @app.cell
@@ -518,8 +641,8 @@ def paint(catalog, comparison, highlighted, pair, titles, view, widget):
 
 
 @app.cell
-def among_all(catalog, painted, pair, view):
-    painted
+def among_all(catalog, details_made, pair, view):
+    details_made
     distribution = side_by_side.distribution_of(view, pair)
     found_yardsticks = side_by_side.yardsticks(catalog, view, pair)
     return distribution, found_yardsticks

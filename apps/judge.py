@@ -7,45 +7,21 @@ with app.setup:
     import marimo as mo
 
     from explorer import catalog as catalogs
-    from explorer import judge_charts, judge_details, judge_exports, judged, map_card, wording_checks, wording_judge
+    from explorer import (
+        judge_charts,
+        judge_details,
+        judge_exports,
+        judged,
+        landing,
+        map_card,
+        portable_judge,
+        progress,
+        wording_checks,
+        wording_judge,
+        work,
+    )
     from explorer import view as views
     from explorer.text import fill
-
-
-@app.function(hide_code=True)
-def progress_of(ticket, ticker, cancel_button, *, heading):
-    """Show how far a piece of work is, with the clock that asks again and the button that ends it."""
-    return mo.vstack(
-        [
-            mo.md(fill("## {heading}", heading=heading)),
-            mo.hstack(
-                [
-                    mo.md(
-                        fill(
-                            "<div role='progressbar' aria-valuenow='{share}' aria-valuemax='1' style='width: 16rem; "
-                            "height: 8px; border-radius: 4px; background: #9AA1AB55'><div style='width: {width}; height: "
-                            "8px; border-radius: 4px; background: #2F86C9'></div></div>",
-                            share=ticket.share,
-                            width=wording_checks.width_of(ticket.share),
-                        )
-                    ),
-                    mo.md(fill("{what}", what=ticket.what)),
-                    cancel_button,
-                    # Ticks unseen: shown, it looks like another control.
-                    ticker.style({"display": "none"}),
-                ],
-                justify="start",
-                align="center",
-                gap=1,
-            ),
-        ]
-    )
-
-
-@app.function(hide_code=True)
-def problem_of(ticket):
-    """Say why a piece of work has no result."""
-    return mo.callout(mo.md(fill("{problem}", problem=ticket.problem)), kind="warn")
 
 
 @app.function(hide_code=True)
@@ -68,6 +44,18 @@ def title():
     mo.md("""
     ## Is the learned representation worth it, at my budget?
     """)
+    return
+
+
+@app.cell(hide_code=True)
+def elsewhere(context_control, first):
+    # On a shared server: the way back, and the same data in the other app.
+    mo.md(
+        " · ".join(
+            fill("[{label}]({address})", label=label, address=address)
+            for label, address in landing.links_from("judge", dataset=first.dataset, context=str(context_control.value))
+        )
+    ) if catalogs.served_path() else None
     return
 
 
@@ -127,8 +115,8 @@ def waited(cancel_button, ticker, ticket):
     ticker.value, cancel_button.value
     mo.stop(ticket is None)
     mo.stop(
-        not ticket.wait_at_first(judged.patience(mo.app_meta().mode)),
-        progress_of(ticket, ticker, cancel_button, heading="Judging"),
+        not ticket.wait_at_first(work.patience(mo.app_meta().mode)),
+        progress.progress_of(ticket, ticker, cancel_button, heading="Judging"),
     )
     finished = ticket
     return (finished,)
@@ -192,11 +180,11 @@ def differences(answer):
 def at_my_budget(answer, budget_cancel, budget_ticker, budget_work):
     budget_ticker.value, budget_cancel.value
     mo.stop(
-        not budget_work.wait_at_first(judged.patience(mo.app_meta().mode)),
-        progress_of(budget_work, budget_ticker, budget_cancel, heading="At my budget"),
+        not budget_work.wait_at_first(work.patience(mo.app_meta().mode)),
+        progress.progress_of(budget_work, budget_ticker, budget_cancel, heading="At my budget"),
     )
     at_budget = budget_work.result
-    mo.stop(at_budget is None, problem_of(budget_work))
+    mo.stop(at_budget is None, progress.problem_of(budget_work))
     mo.vstack(
         [
             mo.md("## At my budget"),
@@ -236,10 +224,12 @@ def attribution(answer, grid_button, grid_cancel, grid_ticker, grid_work):
         ),
     )
     mo.stop(
-        not grid_work.wait_at_first(judged.patience(mo.app_meta().mode)),
-        progress_of(grid_work, grid_ticker, grid_cancel, heading="What learning adds, and what alignment adds"),
+        not grid_work.wait_at_first(work.patience(mo.app_meta().mode)),
+        progress.progress_of(
+            grid_work, grid_ticker, grid_cancel, heading="What learning adds, and what alignment adds"
+        ),
     )
-    mo.stop(grid_work.result is None, mo.vstack([problem_of(grid_work), grid_button]))
+    mo.stop(grid_work.result is None, mo.vstack([progress.problem_of(grid_work), grid_button]))
     mo.vstack(
         [
             mo.md("## What learning adds, and what alignment adds"),
@@ -254,11 +244,11 @@ def attribution(answer, grid_button, grid_cancel, grid_ticker, grid_work):
 def owed_to(answer, check_cancel, check_ticker, check_work):
     check_ticker.value, check_cancel.value
     mo.stop(
-        not check_work.wait_at_first(judged.patience(mo.app_meta().mode)),
-        progress_of(check_work, check_ticker, check_cancel, heading="Is it only effect size, or popularity?"),
+        not check_work.wait_at_first(work.patience(mo.app_meta().mode)),
+        progress.progress_of(check_work, check_ticker, check_cancel, heading="Is it only effect size, or popularity?"),
     )
     checks = check_work.result
-    mo.stop(checks is None, problem_of(check_work))
+    mo.stop(checks is None, progress.problem_of(check_work))
     _names, _replicates = judged.sides(answer), judge_details.replicate_table(checks)
     mo.vstack(
         [
@@ -332,16 +322,16 @@ def power_found(power_cancel, power_problem, power_ticker, power_work):
     mo.stop(bool(power_problem), mo.callout(mo.md(fill("{problem}", problem=power_problem)), kind="warn"))
     mo.stop(power_work is None)
     mo.stop(
-        not power_work.wait_at_first(judged.patience(mo.app_meta().mode)),
-        progress_of(power_work, power_ticker, power_cancel, heading="Simulating"),
+        not power_work.wait_at_first(work.patience(mo.app_meta().mode)),
+        progress.progress_of(power_work, power_ticker, power_cancel, heading="Simulating"),
     )
-    mo.stop(power_work.result is None, problem_of(power_work))
+    mo.stop(power_work.result is None, progress.problem_of(power_work))
     mo.md(fill("**{text}**", text=wording_checks.power_sentence(power_work.result)))
     return
 
 
 @app.cell(hide_code=True)
-def downloads(answer, catalog):
+def downloads(answer, catalog, meter):
     # Each is made when it is asked for, of what there is by then.
     _stem = judged.file_stem(answer.view)
     mo.vstack(
@@ -349,6 +339,12 @@ def downloads(answer, catalog):
             mo.md("## Take it away"),
             mo.hstack(
                 [
+                    mo.download(
+                        lambda: portable_judge.judge_page(catalog, answer, meter=meter).encode(),
+                        filename=f"{_stem}.html",
+                        mimetype="text/html",
+                        label="this page as one HTML file: opens offline, interactive",
+                    ),
                     mo.download(
                         lambda: map_card.map_card(catalog, answer).encode(),
                         filename=f"{_stem}-map-card.html",
@@ -478,17 +474,6 @@ def choices(catalog, first):
 
 
 @app.cell
-def clocks():
-    # Shown, and so ticking, only while something runs.
-    ticker = mo.ui.refresh(default_interval=1)
-    budget_ticker = mo.ui.refresh(default_interval=1)
-    check_ticker = mo.ui.refresh(default_interval=1)
-    grid_ticker = mo.ui.refresh(default_interval=1)
-    power_ticker = mo.ui.refresh(default_interval=1)
-    return budget_ticker, check_ticker, grid_ticker, power_ticker, ticker
-
-
-@app.cell
 def asked(
     align_control,
     budget_control,
@@ -520,7 +505,8 @@ def asked(
         )
     )
     cancel_button = mo.ui.button(label="Cancel", on_click=lambda _: ticket.cancel())
-    return cancel_button, ticket, view_problem
+    ticker = mo.ui.refresh(default_interval=1)
+    return cancel_button, ticker, ticket, view_problem
 
 
 @app.cell
@@ -535,7 +521,8 @@ def budget_begun(answer, catalog):
     mo.stop(answer.judgement.verdict == "locked")
     budget_work = judge_details.start_budget(catalog, answer.view)
     budget_cancel = mo.ui.button(label="Cancel", on_click=lambda _: budget_work.cancel())
-    return budget_cancel, budget_work
+    budget_ticker = mo.ui.refresh(default_interval=1)
+    return budget_cancel, budget_ticker, budget_work
 
 
 @app.cell
@@ -543,7 +530,8 @@ def checks_begun(answer, catalog):
     mo.stop(answer.judgement.verdict == "locked")
     check_work = judge_details.start_checks(catalog, answer.view)
     check_cancel = mo.ui.button(label="Cancel", on_click=lambda _: check_work.cancel())
-    return check_cancel, check_work
+    check_ticker = mo.ui.refresh(default_interval=1)
+    return check_cancel, check_ticker, check_work
 
 
 @app.cell
@@ -556,7 +544,8 @@ def grid_choice():
 def grid_begun(answer, catalog, grid_button):
     grid_work = judge_details.grid_of(catalog, answer.view, begin=bool(grid_button.value))
     grid_cancel = mo.ui.button(label="Cancel", on_click=lambda _: grid_work.cancel())
-    return grid_cancel, grid_work
+    grid_ticker = mo.ui.refresh(default_interval=1)
+    return grid_cancel, grid_ticker, grid_work
 
 
 @app.cell
@@ -578,7 +567,8 @@ def power_begun(power_button, power_controls):
         views.attempt(lambda: judge_details.start_power(**power_controls.value)) if power_button.value else (None, "")
     )
     power_cancel = mo.ui.button(label="Cancel", on_click=lambda _: power_work.cancel())
-    return power_cancel, power_problem, power_work
+    power_ticker = mo.ui.refresh(default_interval=1)
+    return power_cancel, power_problem, power_ticker, power_work
 
 
 @app.cell

@@ -64,3 +64,8 @@ def count(value: float, *, sign: bool = False) -> str:
     size = f"{abs(value):,.1f}".removesuffix(".0")
     mark = "−" if value < 0 and size != "0" else "+" if sign and value > 0 and size != "0" else ""
     return mark + (size[1:] if size.startswith("0.") else size)
+
+
+def width_of(share: float) -> str:
+    """Write a share as the width of a bar; a little of it shows from the start."""
+    return f"{max(2.0, 100 * share):.0f}%"

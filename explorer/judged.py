@@ -13,7 +13,7 @@ import polars as pl
 from explorer.align import METHODS
 from explorer.card import CARD_FILE
 from explorer.catalog import Catalog, identity_of, shared_knowledge
-from explorer.errors import InputError, listed, shown, unknown_name
+from explorer.errors import InputError, as_text, listed, shown, unknown_name
 from explorer.judgements import default_alignment, own_sources, shared_judgement
 from explorer.load import Dataset
 from explorer.partners import DEFAULT_K
@@ -27,7 +27,7 @@ from explorer.verdict import (
     check_budget,
     units_needed,
 )
-from explorer.view import MOST_NEIGHBORS, default_sides, validated_choice, validated_k
+from explorer.view import MOST_NEIGHBORS, default_sides, parameter_texts, validated_choice, validated_k
 from explorer.work import Progress, Ticket, shared_workshop
 
 T = TypeVar("T")
@@ -37,8 +37,6 @@ BUDGETS = (10, 20, 30, 50, 75, 100, 150, 200, 300, 500, 750, 1_000)
 CURVE_BUDGETS = (10, 20, 30, 50, 75, 100, 150, 200, 300, 500, 750, 1_000, 1_500, 2_000)
 NEIGHBORS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50)
 SEED = 0
-# What is done this soon is shown at once, without a bar that only flickers.
-QUICK_SECONDS = 0.5
 # Differences in recall that the page says how many groups would show.
 PLANNED = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 # A false "worth it" where there is nothing, for one look: half of the 5 % of a two-sided test.
@@ -216,9 +214,7 @@ def read_judge_view(parameters: Mapping[str, object], catalog: Catalog) -> tuple
     tuple
         A view of values that exist, and one sentence for each parameter that was replaced.
     """
-    given = {
-        str(key): str(value[0] if isinstance(value, list) and value else value) for key, value in parameters.items()
-    }
+    given = parameter_texts(parameters)
     problems: list[str] = []
 
     def choose(name: str, kind: str, options: Iterable[str], default: str) -> str:
@@ -279,7 +275,7 @@ def checked_judge_view(catalog: Catalog, **values: object) -> JudgeView:
     InputError
         When a value was not on offer, or no source is chosen.
     """
-    dataset = catalog.dataset(str(values["dataset"]))
+    dataset = catalog.dataset(as_text(values["dataset"]))
     every = source_names(dataset)
     asked = values["sources"]
     named = asked if isinstance(asked, list | tuple) else [asked]
@@ -372,11 +368,6 @@ def start_judging(catalog: Catalog, view: JudgeView) -> Ticket[Judged]:
         return Judged(view, found, declared, other, is_in_card(dataset))
 
     return shared_workshop.start(("judgement", *_key(dataset, view), view.budget), make)
-
-
-def patience(mode: str | None) -> float | None:
-    """Say how many seconds a page waits for work before it shows how far it is; without a page, until the end."""
-    return QUICK_SECONDS if mode in ("run", "edit") else None
 
 
 def _judgement(dataset: Dataset, view: JudgeView, say: Progress) -> Judgement:

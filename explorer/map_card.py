@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import platform
 import shlex
-from collections.abc import Iterable, Sequence
-from importlib.metadata import version
 
 import polars as pl
 
@@ -15,6 +10,7 @@ from explorer.catalog import Catalog
 from explorer.digits import brief, number, percent, signed, small
 from explorer.judge_charts import KIND_COLORS, round_ticks
 from explorer.judged import Judged, forest_table, judge_link, recipes_judged
+from explorer.page import HOUSE_STYLE, bullets, definitions, document, html_table, made_with
 from explorer.text import fill, plain_text
 from explorer.wording_judge import (
     HITS_NOTE,
@@ -31,40 +27,13 @@ from explorer.wording_judge import (
     verdict_sentence,
 )
 
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1b1f24; --faint: #5d6670; --line: #c9ced6; --paper: #fff;
-    --success: #15803d; --neutral: #786a4a; --danger: #b91c1c; --warn: #b45309; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e7eaee; --faint: #9aa1ab; --line: #454c56; --paper: #16191d;
-    --success: #4ade80; --neutral: #c9b98f; --danger: #f87171; --warn: #fbbf24; }
-}
-@media print { :root { --ink: #000; --faint: #444; --line: #bbb; --paper: #fff;
-    --success: #166534; --neutral: #5f5338; --danger: #991b1b; --warn: #92400e; } }
-body { max-width: 46rem; margin: 2rem auto; padding: 0 1.2rem; background: var(--paper); color: var(--ink);
-  font: 15px/1.5 system-ui, sans-serif; overflow-wrap: break-word; }
-h1 { font-size: 1.05rem; margin: 0; font-weight: 600; color: var(--faint); }
-h2 { font-size: 1.05rem; margin: 1.6rem 0 .4rem; }
-.word { font-size: 2rem; font-weight: 700; line-height: 1.15; margin: .3rem 0 .5rem; }
-.success { color: var(--success); } .neutral { color: var(--neutral); }
-.danger { color: var(--danger); } .warn { color: var(--warn); }
-code { font-size: .95em; }
-.said { font-size: 1.1rem; font-weight: 600; margin: 0 0 .4rem; }
-p, ul { margin: .3rem 0; }
-ul { padding-left: 1.1rem; }
-.faint { color: var(--faint); font-size: .85rem; }
-svg { width: 100%; height: auto; display: block; margin: .5rem 0; }
+_DRAWING_STYLE = """svg { width: 100%; height: auto; display: block; margin: .5rem 0; }
 svg text { fill: var(--ink); font: 12px system-ui, sans-serif; }
 svg .faint { fill: var(--faint); }
 svg .axis { stroke: var(--faint); } svg .grid { stroke: var(--line); }
-table { border-collapse: collapse; width: 100%; font-size: .78rem; }
-th, td { text-align: right; padding: .2rem .5rem; border-bottom: 1px solid var(--line); }
-th:first-child, td:first-child { text-align: left; }
-dl { display: grid; grid-template-columns: 10rem 1fr; gap: .2rem .8rem; font-size: .8rem; margin: .3rem 0; }
-dt { color: var(--faint); } dd { margin: 0; overflow-wrap: anywhere; }
 """
 # What is long and stands in the dataset's own card.
 _LEFT_OUT = ("Description", "Provenance")
-_PACKAGES = ("numpy", "polars")
 # The drawing: width of the names, of the plot and of the figures, and height of a line.
 _NAMES, _PLOT, _FIGURES, _LINE = 330, 290, 190, 22
 _LONGEST = 52
@@ -94,7 +63,7 @@ def map_card(catalog: Catalog, judged: Judged) -> str:
         fill("<p>{text}</p>", text=meaning_sentence(found)),
         fill("<p class='faint'>{text}</p>", text=declared_sentence(judged)),
         "<h2>What it rests on</h2>",
-        _list(fill("<b>{word}.</b> {text}", word=word, text=text) for word, text in evidence(found)),
+        bullets(fill("<b>{word}.</b> {text}", word=word, text=text) for word, text in evidence(found)),
     ]
     if found.verdict != "locked":
         sections += [
@@ -112,22 +81,13 @@ def map_card(catalog: Catalog, judged: Judged) -> str:
         sections.append(fill("<p class='faint'>{text}</p>", text=HITS_NOTE))
     sections += [
         "<h2>Data, recipes and licences</h2>",
-        _definitions(row for row in about_rows(catalog, judged) if row[0] not in _LEFT_OUT),
+        definitions(row for row in about_rows(catalog, judged) if row[0] not in _LEFT_OUT),
         "<h2>To make it again</h2>",
         fill("<p><code>{command}</code></p>", command=command_line(catalog, judged)),
-        _definitions(_again(judged)),
+        definitions(again_rows(judged)),
     ]
-    digest = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     title = f"{head(judged)}: {view.learned} against {view.simple}, {view.dataset}, {view.context}"
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{plain_text(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-        + "\n".join(sections)
-        + "\n</body>\n</html>\n"
-    )
+    return document(title, sections, style=HOUSE_STYLE + _DRAWING_STYLE)
 
 
 def forest_svg(frame: pl.DataFrame) -> str:
@@ -210,16 +170,15 @@ def _source_rows(judged: Judged) -> str:
         )
         for source in found.sources
     ]
-    return _table(header, rows) + fill(
+    return html_table(header, rows) + fill(
         "<p class='faint'>Recall: share of known pairs in the highest 5 % and the lowest 5 % of all cosines, by chance "
         "{chance}; matched: random pairs as strong and as well annotated, in the simple and in the learned map.</p>",
         chance=percent(found.sources[0].simple.chance) if found.sources else "not defined",
     )
 
 
-def _again(judged: Judged) -> list[tuple[str, str]]:
-    from explorer import __version__
-
+def again_rows(judged: Judged) -> list[tuple[str, str]]:
+    """List what it takes to make a judgement again: link, seed, fingerprints and versions."""
     found = judged.judgement
     link = judge_link(judged.view, recipes=recipes_judged(found))
     return [
@@ -228,24 +187,5 @@ def _again(judged: Judged) -> list[tuple[str, str]]:
         ("perturbations", f"{found.n_perturbations:,}"),
         ("simple fingerprint", found.fingerprints["simple"]),
         ("learned fingerprint", found.fingerprints["learned"]),
-        ("versions", ", ".join([f"explorer {__version__}", *(f"{name} {version(name)}" for name in _PACKAGES),
-                                f"python {platform.python_version()}"])),
-    ]  # fmt: skip
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    top = "".join(f"<th>{plain_text(cell)}</th>" for cell in header)
-    body = "\n".join("<tr>" + "".join(f"<td>{plain_text(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table>\n<tr>{top}</tr>\n{body}\n</table>"
-
-
-def _definitions(rows: Iterable[tuple[str, str]]) -> str:
-    return (
-        "<dl>\n"
-        + "\n".join(fill("<dt>{name}</dt><dd>{text}</dd>", name=name, text=text) for name, text in rows)
-        + "\n</dl>"
-    )
-
-
-def _list(items: Iterable[str]) -> str:
-    return "<ul>\n" + "\n".join(f"<li>{item}</li>" for item in items) + "\n</ul>"
+        ("versions", made_with()),
+    ]

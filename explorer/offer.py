@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from explorer.catalog import Catalog, identity_of, shared_knowledge, shared_screen
+from explorer.catalog import Catalog, identity_of, shared_screen
 from explorer.errors import InputError
 from explorer.keeping import Shared
 from explorer.load import Dataset
-from explorer.side_activity import activity_of
-from explorer.side_by_side import answer_view, distribution_of, table_of
+from explorer.side_by_side import answer_view
+from explorer.side_work import prepare_details, prepare_maps
 from explorer.view import default_query, read_view
+from explorer.work import Cancelled
 
 _log = logging.getLogger(__name__)
 _shared = Shared()
@@ -105,24 +106,27 @@ def warm(catalog: Catalog, *, is_stopping: Callable[[], bool] = lambda: False) -
     catalog
         What is offered.
     is_stopping
-        Asked between contexts; warming ends when it is true.
+        Asked between steps; warming ends when it is true.
     """
+
+    def say(*_: object) -> None:
+        if is_stopping():
+            raise Cancelled
+
     offers_of(catalog)
     for name in catalog.names:
         dataset = catalog.dataset(name)
         for context in dataset.contexts:
-            if is_stopping():
-                return
             try:
-                _warm_context(catalog, dataset, context)
+                _warm_context(catalog, dataset, context, say=say)
+            except Cancelled:
+                return
             except InputError as error:
                 _log.warning("not warmed: %s, %s: %s", name, context, error)
 
 
-def _warm_context(catalog: Catalog, dataset: Dataset, context: str) -> None:
+def _warm_context(catalog: Catalog, dataset: Dataset, context: str, *, say: Callable[[str, float], None]) -> None:
     view, _ = read_view({"dataset": dataset.name, "context": context}, catalog)
+    prepare_maps(catalog, view, say)
     answer = answer_view(catalog, view, fallback=default_query(dataset))
-    shared_knowledge(dataset)
-    activity_of(catalog, answer.view)
-    table_of(catalog, answer.view, answer.comparison)
-    distribution_of(answer.view, answer.pair)
+    prepare_details(catalog, answer.view, answer.pair, say=say)

@@ -117,6 +117,7 @@ button:focus-visible { outline: 2px solid var(--selected); outline-offset: 1px; 
 .tip { position: absolute; z-index: 2; display: none; pointer-events: none; max-width: 300px; padding: 3px 8px;
   border-radius: 4px; background: var(--ink); color: var(--panel); font-size: 12px; overflow-wrap: anywhere; }
 .tip-name { font-weight: 600; }
+.tip-note { white-space: pre-line; }
 `;
 
 // ---------------------------------------------------------------- messages
@@ -835,10 +836,12 @@ function createMaps(model, el) {
   status.setAttribute("role", "status");
   status.setAttribute("aria-live", "polite");
   const help = element("div", "help", root);
-  help.textContent = HELP;
+  // A page without Python behind it has no query to change, and says so; it also knows more of a point.
+  help.textContent = model.get("help") || HELP;
   const tip = element("div", "tip", root);
   const tipName = element("div", "tip-name", tip);
   const tipCategory = element("div", "tip-category", tip);
+  const tipNote = element("div", "tip-note", tip);
   const maps = {
     model,
     host,
@@ -849,6 +852,7 @@ function createMaps(model, el) {
     tip,
     tipName,
     tipCategory,
+    tipNote,
     n: 0,
     names: [],
     codes: new Uint16Array(0),
@@ -928,7 +932,8 @@ function showTitles(maps) {
     panel.title.textContent = title;
     panel.title.title = title;
     const count = maps.n.toLocaleString("en");
-    panel.overlay.setAttribute("aria-label", `${title}: map of ${count} perturbations. ${KEYS_HELP}`);
+    const keys = maps.model.get("keys_help") || KEYS_HELP;
+    panel.overlay.setAttribute("aria-label", `${title}: map of ${count} perturbations. ${keys}`);
   });
 }
 
@@ -972,6 +977,7 @@ function placeTooltip(maps) {
   }
   maps.tipName.textContent = maps.names[index] ?? "";
   maps.tipCategory.textContent = categoryOf(maps, index);
+  maps.tipNote.textContent = maps.model.get("describe")?.(index) ?? "";
   tip.style.display = "block";
   const host = maps.host.getBoundingClientRect();
   const stage = panel.stage.getBoundingClientRect();

@@ -4,7 +4,7 @@ Arrays and names go in; the user's selection and clicks come back. Brushing, hov
 leave the browser. What comes back is sent by a client and is therefore checked before it is used.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import traitlets
 
-__all__ = ["LinkedMaps"]
+__all__ = ["LinkedMaps", "maps_script", "still_maps"]
 
 Indices = npt.NDArray[np.intp]
 Palette = Sequence[str]
@@ -29,7 +29,14 @@ INDEX_LIST, BITMASK = 0, 1
 
 MAX_CATEGORIES = 65536
 SELECTION_HEADER = 8
+SCRIPTS = ("search.js", "panels.js")
+MARK_LABELS = {"query": "query", "ring": "known relationship", "highlight": "your list"}
 LINE_BREAKS = {ord(character): " " for character in "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"}
+
+
+def maps_script() -> str:
+    """Give the JavaScript of the maps: the text of an ES module that defines and exports ``render``."""
+    return "\n".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in SCRIPTS)
 
 
 class LinkedMaps(anywidget.AnyWidget):
@@ -65,7 +72,7 @@ class LinkedMaps(anywidget.AnyWidget):
     array([1])
     """
 
-    _esm = "\n".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("search.js", "panels.js"))
+    _esm = maps_script()
 
     # Written by Python only; `set_state` drops what a client sends for them.
     revision = traitlets.Int(0).tag(sync=True)
@@ -78,9 +85,7 @@ class LinkedMaps(anywidget.AnyWidget):
     palettes = traitlets.List(traitlets.List(traitlets.Unicode())).tag(sync=True)
     category_labels = traitlets.List(traitlets.Unicode()).tag(sync=True)
     marks = traitlets.Dict().tag(sync=True)
-    mark_labels = traitlets.Dict({"query": "query", "ring": "known relationship", "highlight": "your list"}).tag(
-        sync=True
-    )
+    mark_labels = traitlets.Dict(MARK_LABELS).tag(sync=True)
 
     # Written by the browser as well: see `selected` and `clicked` for the checked values.
     selection = traitlets.Bytes(b"").tag(sync=True)
@@ -99,7 +104,9 @@ class LinkedMaps(anywidget.AnyWidget):
             message = f"expected a height of 100 to 4000 CSS pixels, got {height}: the default is 430"
             raise ValueError(message)
         self._n_points = len(names)
-        self._shown: Sequence[str] | None = None
+        self._names: Sequence[str] = names
+        # What was shown last, by side: the same arrays again are not even packed.
+        self._drawn: dict[str, npt.ArrayLike] = {}
         nowhere = np.empty((0, 2))
         super().__init__(
             **_packed_points(names, nowhere if left is None else left, nowhere if right is None else right),
@@ -118,7 +125,7 @@ class LinkedMaps(anywidget.AnyWidget):
             As for the constructor.
         """
         points = _packed_points(names, left, right)
-        self._n_points = len(names)
+        self._n_points, self._names, self._drawn = len(names), names, {}
         self._update(
             **points,
             **_no_categories(),
@@ -136,14 +143,17 @@ class LinkedMaps(anywidget.AnyWidget):
         names, left, right
             As for the constructor.
         """
+        layouts = {"left": left, "right": right}
         # The same tuple again, as a switch gives it, needs no comparison of a hundred thousand names.
-        if names is not self._shown and _packed_names(names) != self.names:
+        if names is not self._names and _packed_names(names) != self.names:
             self.set_points(names, left, right)
-            self._shown = names
-            return
-        self._shown = names
-        for side, coordinates in (("left", left), ("right", right)):
-            self._update(**{side: _packed_coordinates(coordinates, self._n_points, what=side)})
+        else:
+            # A click shows the same arrays again.
+            moved = {side: layout for side, layout in layouts.items() if self._drawn.get(side) is not layout}
+            n_points = self._n_points
+            self._update(**{side: _packed_coordinates(moved[side], n_points, what=side) for side in moved})
+            self._names = names
+        self._drawn = layouts
 
     def on_query(self, tell: Callable[[str], None]) -> None:
         """Call a function with the name of each perturbation that the user clicks or searches for."""
@@ -151,7 +161,7 @@ class LinkedMaps(anywidget.AnyWidget):
         def follow(_: object) -> None:
             index = self.clicked
             if index is not None:
-                tell(self.names.split("\n")[index])
+                tell(self._names[index])
 
         self.unobserve_all("click")
         self.observe(follow, names="click")
@@ -170,6 +180,7 @@ class LinkedMaps(anywidget.AnyWidget):
             message = f"expected side 'left' or 'right', got {side!r}: name the map to change"
             raise ValueError(message)
         self._update(**{side: _packed_coordinates(coordinates, self._n_points, what=side)})
+        self._drawn.pop(side, None)
 
     def set_titles(self, left: str, right: str) -> None:
         """Rename the two maps."""
@@ -193,15 +204,7 @@ class LinkedMaps(anywidget.AnyWidget):
         labels
             Legend text of each category; an empty label keeps a category out of the legend.
         """
-        light, dark = _both_palettes(palette)
-        if len(labels) != len(light):
-            message = (
-                f"expected {len(light)} labels, one for each colour, got {len(labels)}: "
-                "use '' for a category without a legend entry"
-            )
-            raise ValueError(message)
-        packed = _packed_codes(codes, self._n_points, n_categories=len(light))
-        self._update(categories=packed, palettes=[light, dark], category_labels=[str(label) for label in labels])
+        self._update(**_packed_categories(codes, palette, labels, n_points=self._n_points))
 
     def set_marks(
         self,
@@ -224,15 +227,8 @@ class LinkedMaps(anywidget.AnyWidget):
         highlights
             The user's own list: a diamond.
         """
-        one = [] if query is None else _checked_indices([query], self._n_points, what="query")
-        self._update(
-            marks={
-                "query": one[0] if one else -1,
-                "labels": _checked_indices(labels, self._n_points, what="labels"),
-                "rings": _checked_indices(rings, self._n_points, what="rings"),
-                "highlights": _checked_indices(highlights, self._n_points, what="highlights"),
-            }
-        )
+        lists = {"labels": labels, "rings": rings, "highlights": highlights}
+        self._update(marks=_packed_marks(lists, query, n_points=self._n_points))
 
     def clear(self) -> None:
         """Take all colours and marks off the maps; points, camera and selection stay."""
@@ -268,6 +264,47 @@ class LinkedMaps(anywidget.AnyWidget):
         with self.hold_sync():
             for name, value in values.items():
                 setattr(self, name, value)
+
+
+def still_maps(
+    names: Sequence[str],
+    left: npt.ArrayLike,
+    right: npt.ArrayLike,
+    *,
+    titles: tuple[str, str],
+    height: int = 430,
+    categories: tuple[npt.ArrayLike, Palette, Sequence[str]],
+    marks: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Pack what a `LinkedMaps` would send, for a page that has no Python behind it.
+
+    Parameters
+    ----------
+    names, left, right, titles, height
+        As for `LinkedMaps`.
+    categories
+        Arguments of `LinkedMaps.set_categories`: codes, a palette, labels.
+    marks
+        Arguments of `LinkedMaps.set_marks`.
+
+    Returns
+    -------
+    dict
+        A value for each name that the JavaScript reads; texts, numbers, lists and bytes.
+    """
+    codes, palette, labels = categories
+    lists = {name: indices for name, indices in marks.items() if name != "query"}
+    return {
+        **_packed_points(names, left, right),
+        **_packed_categories(codes, palette, labels, n_points=len(names)),
+        "marks": _no_marks() | _packed_marks(lists, marks.get("query"), n_points=len(names)),
+        "mark_labels": MARK_LABELS,
+        "titles": [str(title) for title in titles],
+        "height": int(height),
+        "revision": 0,
+        "selection": b"",
+        "click": [],
+    }
 
 
 def _packed_points(names: Sequence[str], left: npt.ArrayLike, right: npt.ArrayLike) -> dict[str, Any]:
@@ -330,6 +367,26 @@ def _no_categories() -> dict[str, Any]:
 
 def _no_marks() -> dict[str, Any]:
     return {"query": -1, "labels": [], "rings": [], "highlights": []}
+
+
+def _packed_categories(
+    codes: npt.ArrayLike, palette: Palette | tuple[Palette, Palette], labels: Sequence[str], *, n_points: int
+) -> dict[str, Any]:
+    light, dark = _both_palettes(palette)
+    if len(labels) != len(light):
+        message = (
+            f"expected {len(light)} labels, one for each colour, got {len(labels)}: "
+            "use '' for a category without a legend entry"
+        )
+        raise ValueError(message)
+    packed = _packed_codes(codes, n_points, n_categories=len(light))
+    return {"categories": packed, "palettes": [light, dark], "category_labels": [str(label) for label in labels]}
+
+
+def _packed_marks(lists: Mapping[str, Sequence[int] | Indices], query: int | None, *, n_points: int) -> dict[str, Any]:
+    one = [] if query is None else _checked_indices([query], n_points, what="query")
+    packed = {name: _checked_indices(indices, n_points, what=name) for name, indices in lists.items()}
+    return {"query": one[0] if one else -1, **packed}
 
 
 def _both_palettes(palette: Palette | tuple[Palette, Palette]) -> tuple[list[str], list[str]]:

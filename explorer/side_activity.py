@@ -94,7 +94,7 @@ def activity_column(catalog: Catalog, view: View, names: list[str]) -> pl.Series
     sides = []
     for representation in (view.left, view.right):
         activity, _ = _activity(catalog, view, representation)
-        sides.append(None if activity is None else frozenset(activity.active()))
+        sides.append(None if activity is None else frozenset(activity.active(among=names)))
     left, right = sides
     if left is None and right is None:
         return None

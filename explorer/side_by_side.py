@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -15,29 +15,36 @@ from explorer.activity import ACTIVE_Q
 from explorer.aggregate import PerturbationMap
 from explorer.catalog import (
     Catalog,
+    shared_common,
+    shared_gene_sets_in,
     shared_halves,
     shared_knowledge,
     shared_layout,
     shared_map,
     shared_overlaps,
+    shared_part,
+    shared_pictures,
 )
 from explorer.compare import (
     Comparison,
     OverlapDistribution,
-    common_maps,
     compare_query,
     merged_table,
 )
 from explorer.errors import InputError, shown
-from explorer.layout import Layout, rotate_onto
+from explorer.layout import Layout
 from explorer.load import Dataset
-from explorer.relationships import compare_enrichment, enrichment
+from explorer.relationships import compare_enrichment, enrichment_of
 from explorer.side_activity import active_names, activity_column
 from explorer.view import EVERY, View, check_query
 
 GENE_SET_Q = 0.05
 # A map of fewer active perturbations than this has no neighbourhoods to speak of.
 LEAST_ACTIVE = 12
+# What a browser is sent, and draws, at the most: at 500,000 points a page still opens and answers.
+MOST_SHOWN = 500_000
+
+Maps = tuple[PerturbationMap, PerturbationMap]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,7 +119,7 @@ class Yardstick:
     mean_overlap: float
 
 
-def pair_of(catalog: Catalog, view: View, *, compute_umap: bool = False) -> Pair:
+def pair_of(catalog: Catalog, view: View) -> Pair:
     """Make the two maps of a view and find their pictures.
 
     Raises
@@ -122,14 +129,19 @@ def pair_of(catalog: Catalog, view: View, *, compute_umap: bool = False) -> Pair
     """
     dataset = catalog.dataset(view.dataset)
     left, right = (shared_map(dataset, view.context, name, alignment=view.align) for name in (view.left, view.right))
-    one, other = (shared_layout(dataset, side, compute_umap=compute_umap) for side in (left, right))
-    both_left, both_right, notice = _among(catalog, view, common_maps(left, right))
-    one, other = _restricted(one, left, both_left), _restricted(other, right, both_right)
-    turned = Layout(other.method, rotate_onto(one.coordinates, other.coordinates), other.trustworthiness)
-    return Pair(both_left, both_right, (one, turned), notice)
+    both_left, both_right, notice = _among(catalog, view, shared_common(left, right))
+    if both_left.n_perturbations > MOST_SHOWN:
+        message = (
+            f"this map has {both_left.n_perturbations:,} perturbations, and a page draws {MOST_SHOWN:,} at the most: "
+            "keep those of interest as a dataset of their own, or ask for neighbours on the command line or in Python"
+        )
+        raise InputError(message)
+    one, other = (shared_layout(dataset, side) for side in (left, right))
+    pictures = shared_pictures((one, other), (left, right), (both_left, both_right))
+    return Pair(both_left, both_right, pictures, notice)
 
 
-def answer_view(catalog: Catalog, asked: View, *, fallback: str = "", compute_umap: bool = False) -> Answer:
+def answer_view(catalog: Catalog, asked: View, *, fallback: str = "") -> Answer:
     """Answer a view: the front door of the notebook.
 
     Parameters
@@ -138,15 +150,13 @@ def answer_view(catalog: Catalog, asked: View, *, fallback: str = "", compute_um
         The datasets on offer, and a checked view.
     fallback
         Query to show where the one asked for does not exist.
-    compute_umap
-        Whether to make missing UMAP pictures now; this takes seconds to minutes.
 
     Raises
     ------
     InputError
         When a map can't be made, the query has no profile, or known relationships can't be read.
     """
-    pair = pair_of(catalog, asked, compute_umap=compute_umap)
+    pair = pair_of(catalog, asked)
     # Read here, so that damaged files are one sentence and not a half-shown page.
     shared_knowledge(catalog.dataset(asked.dataset))
     view, notice = check_query(asked, pair.left, pair.right, fallback=fallback)
@@ -167,14 +177,26 @@ def elsewhere(catalog: Catalog, view: View) -> dict[str, Comparison | None]:
         if context == view.context:
             continue
         try:
-            maps = [shared_map(dataset, context, name, alignment=view.align) for name in (view.left, view.right)]
-            here = replace(view, context=context)
-            one, other, _ = _among(catalog, here, common_maps(maps[0], maps[1]))
+            one, other = maps_elsewhere(catalog, view, context)
             found[context] = compare_query(one, other, view.query, k=view.k, opposite=view.opposite)
         except InputError:
             # An absent perturbation, or controls too few to align on: "not measured" is the answer.
             found[context] = None
     return found
+
+
+def maps_elsewhere(catalog: Catalog, view: View, context: str) -> Maps:
+    """Make the two maps of a view in another context.
+
+    Raises
+    ------
+    InputError
+        When they can't be made there.
+    """
+    dataset = catalog.dataset(view.dataset)
+    left, right = (shared_map(dataset, context, name, alignment=view.align) for name in (view.left, view.right))
+    one, other, _ = _among(catalog, replace(view, context=context), shared_common(left, right))
+    return one, other
 
 
 def table_of(catalog: Catalog, view: View, comparison: Comparison) -> pl.DataFrame:
@@ -187,11 +209,8 @@ def table_of(catalog: Catalog, view: View, comparison: Comparison) -> pl.DataFra
 
 def shared_gene_sets(catalog: Catalog, view: View, comparison: Comparison) -> pl.DataFrame:
     """Test what the neighbours of each side share, simple and learned in one table."""
-    knowledge = shared_knowledge(catalog.dataset(view.dataset))
-    left, right = (
-        enrichment(side.names, comparison.left_ranking.names, knowledge.gene_sets, query=view.query)
-        for side in (comparison.left, comparison.right)
-    )
+    index = shared_gene_sets_in(catalog.dataset(view.dataset), comparison.left_ranking.names)
+    left, right = (enrichment_of(side.names, index, query=view.query) for side in (comparison.left, comparison.right))
     return compare_enrichment(left, right, q_below=GENE_SET_Q)
 
 
@@ -203,19 +222,50 @@ def yardsticks(catalog: Catalog, view: View, pair: Pair) -> list[Yardstick]:
     list of Yardstick
         Empty where a dataset has neither usable replicates nor a second seed.
     """
+    found = (
+        _yardstick(what, maps, view)
+        for what, source in yardstick_sources(catalog, view).items()
+        if (maps := yardstick_maps(source, view, pair)) is not None
+    )
+    return [yardstick for yardstick in found if yardstick is not None]
+
+
+def yardstick_sources(catalog: Catalog, view: View) -> dict[str, Callable[[], Maps | None]]:
+    """Say what agrees with what in each yardstick, and how to make its two maps."""
     dataset = catalog.dataset(view.dataset)
     cards = dataset.card.representations
-    found = []
+    sources: dict[str, Callable[[], Maps | None]] = {}
     for name in dict.fromkeys((view.left, view.right)):
         halves = partial(shared_halves, dataset, view.context, name, alignment=view.align)
-        found.append(_yardstick(f"two replicate halves of {name}", halves, view, pair=pair))
+        sources[f"two replicate halves of {name}"] = halves
         first = cards[name].seed_of or name
         family = [first, *(other for other, card in cards.items() if card.seed_of == first)]
         if cards[name].kind == "learned" and len(family) > 1:
             second = next(other for other in family if other != name)
-            seeds = partial(_maps_of, dataset, view, (name, second))
-            found.append(_yardstick(f"{name} and {second} (another seed)", seeds, view, pair=pair))
-    return [yardstick for yardstick in found if yardstick is not None]
+            sources[f"{name} and {second} (another seed)"] = partial(_maps_of, dataset, view, (name, second))
+    return sources
+
+
+def yardstick_maps(source: Callable[[], Maps | None], view: View, pair: Pair) -> Maps | None:
+    """Make the maps of a yardstick over the perturbations of a view; None where they can't be had.
+
+    Parameters
+    ----------
+    source
+        One of `yardstick_sources`.
+    view, pair
+        The view, and its maps.
+    """
+    try:
+        made = source()
+        maps = shared_common(*made) if made is not None else None
+        if maps is not None and view.among != EVERY:
+            one, other = (shared_part(side, pair.names, said=pair.left.recipe.filter) for side in maps)
+            maps = one, other
+    except InputError:
+        # Halves may hold too few perturbations or controls: no yardstick, no failure.
+        return None
+    return None if maps is None or view.k >= maps[0].n_perturbations else maps
 
 
 def table_csv(table: pl.DataFrame, view: View, pair: Pair) -> str:
@@ -236,8 +286,7 @@ def table_csv(table: pl.DataFrame, view: View, pair: Pair) -> str:
 
 def selection_table(names: list[str], comparison: Comparison) -> pl.DataFrame:
     """List brushed perturbations with their rank and similarity to the query on both sides."""
-    place = {name: row for row, name in enumerate(comparison.left_ranking.names)}
-    rows = np.array([place[name] for name in names], dtype=np.intp)
+    rows = comparison.left_ranking.rows_of(names)
     columns: dict[str, object] = {"perturbation": names}
     for side, ranking in (("left", comparison.left_ranking), ("right", comparison.right_ranking)):
         columns[f"{side} rank"] = pl.Series(ranking.ranks_of(rows), dtype=pl.Int64, strict=False)
@@ -245,9 +294,7 @@ def selection_table(names: list[str], comparison: Comparison) -> pl.DataFrame:
     return pl.DataFrame(columns).sort("left rank", nulls_last=True)
 
 
-def _among(
-    catalog: Catalog, view: View, maps: tuple[PerturbationMap, PerturbationMap]
-) -> tuple[PerturbationMap, PerturbationMap, str]:
+def _among(catalog: Catalog, view: View, maps: Maps) -> tuple[PerturbationMap, PerturbationMap, str]:
     """Leave out what is not active on either side, if that was asked for; the query itself stays."""
     left, right = maps
     if view.among == EVERY:
@@ -263,42 +310,22 @@ def _among(
         return left, right, message
     extra = "".join(f", and {shown(name)}" for name in names - present)
     kept = f"only those active in {where} (q below {ACTIVE_Q:g}){extra}"
-    one, other = (_filtered(side, names, kept) for side in maps)
+    one, other = (shared_part(side, names, said=kept) for side in maps)
     return one, other, f"showing {kept}: {len(names):,} of {left.n_perturbations:,} perturbations"
 
 
-def _filtered(made: PerturbationMap, names: Iterable[str], said: str) -> PerturbationMap:
-    """Take some perturbations, and say so in the recipe."""
-    recipe = replace(made.recipe, filter=f"{made.recipe.filter}; {said}")
-    return replace(made.restricted_to(set(names) & set(made.names)), recipe=recipe)
-
-
-def _restricted(layout: Layout, full: PerturbationMap, part: PerturbationMap) -> Layout:
-    if full.names == part.names:
-        return layout
-    rows = [full.position(name) for name in part.names]
-    return Layout(layout.method, layout.coordinates[rows], layout.trustworthiness)
-
-
-def _maps_of(dataset: Dataset, view: View, names: tuple[str, str]) -> tuple[PerturbationMap, PerturbationMap]:
+def _maps_of(dataset: Dataset, view: View, names: tuple[str, str]) -> Maps:
     one, other = (shared_map(dataset, view.context, name, alignment=view.align) for name in names)
     return one, other
 
 
-def _yardstick(
-    what: str, make: Callable[[], tuple[PerturbationMap, PerturbationMap] | None], view: View, *, pair: Pair
-) -> Yardstick | None:
+def _yardstick(what: str, maps: Maps, view: View) -> Yardstick | None:
+    if view.query not in maps[0]:
+        return None
     try:
-        made = make()
-        maps = common_maps(*made) if made is not None else None
-        if maps is not None and view.among != EVERY:
-            one, other = (_filtered(side, pair.names, pair.left.recipe.filter) for side in maps)
-            maps = one, other
-        if maps is None or view.query not in set(maps[0].names) or view.k >= maps[0].n_perturbations:
-            return None
         query = compare_query(*maps, view.query, k=view.k, opposite=view.opposite).agreement.overlap
     except InputError:
-        # Halves may hold too few perturbations or controls, or no profile of the query: no yardstick, no failure.
+        # Halves may hold no profile of the query.
         return None
     return Yardstick(what, query, shared_overlaps(*maps, k=view.k, opposite=view.opposite).mean)
 
@@ -324,7 +351,7 @@ def marks_of(
 ) -> dict[str, Any]:
     """Say what to mark on the maps: the query, neighbours to name, known relationships, the user's list."""
     knowledge = shared_knowledge(catalog.dataset(view.dataset))
-    known = knowledge.partners_of(view.query) & set(pair.names)
+    known = {name for name in knowledge.partners_of(view.query) if name in pair.left}
     neighbors = tuple(comparison.sides)
     # Known neighbours are named first, since names that find no room are dropped from the end.
     ordered = tuple(sorted(neighbors, key=lambda name: name not in known))

@@ -71,6 +71,23 @@ def json_text(value: object) -> str:
     return json.dumps(_without_nan(value), indent=2, allow_nan=False) + "\n"
 
 
+def script_json(value: object) -> str:
+    r"""Write a value as compact JSON that nothing can break out of inside ``<script type="application/json">``.
+
+    Parameters
+    ----------
+    value
+        Texts, numbers, lists and dictionaries; what is not defined becomes null.
+
+    Examples
+    --------
+    >>> script_json({"name": "</script>"})
+    '{"name":"\\u003c/script\\u003e"}'
+    """
+    text = json.dumps(_without_nan(value), allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
 def _without_nan(value: object) -> object:
     # json writes NaN, which is not JSON.
     if isinstance(value, float) and not math.isfinite(value):

@@ -136,8 +136,9 @@ def activity_note(sides: tuple[SideActivity, SideActivity]) -> str:
 def answer_sentences(catalog: Catalog, view: View, comparison: Comparison) -> tuple[str, str]:
     """Say in two plain sentences how far the sides agree, and how many known partners each finds."""
     knowledge = shared_knowledge(catalog.dataset(view.dataset))
-    names = set(comparison.left_ranking.names) - {view.query}
-    partners = knowledge.partners_of(view.query) & names
+    ranking = comparison.left_ranking
+    every = sorted(knowledge.partners_of(view.query) - {view.query})
+    partners = {name for name, row in zip(every, ranking.rows_of(every), strict=True) if row >= 0}
     agree = summary_sentence(comparison)
     if not knowledge.relationships:
         return agree, "No known relationships stand beside this dataset."
@@ -147,7 +148,7 @@ def answer_sentences(catalog: Catalog, view: View, comparison: Comparison) -> tu
             f"No partner of {view.query} is known in {', '.join(source.name for source in knowledge.relationships)}.",
         )
     left, right = known_counts(comparison, partners)
-    expected = view.k * len(partners) / len(names)
+    expected = view.k * len(partners) / (len(ranking.names) - 1)
     return agree, (
         f"Known partners among them: {left} of {view.k} in {view.left}, {right} of {view.k} in {view.right} "
         f"(by chance {expected:.2g}; {len(partners)} known in this map). Not known is not false."
@@ -162,8 +163,7 @@ def difference_sentence(comparison: Comparison, view: View) -> str:
         (ONLY_LEFT, view.left, comparison.right_ranking),
     ):
         names = [found for found, where in comparison.sides.items() if where == side]
-        place = {perturbation: row for row, perturbation in enumerate(other.names)}
-        ranks = other.ranks_of([place[found] for found in names[:MOST_NAMED]])
+        ranks = other.ranks_of(other.rows_of(names[:MOST_NAMED]))
         listed = [
             f"{found} ({'no profile' if math.isnan(rank) else f'{rank:.0f}'})"
             for found, rank in zip(names, ranks, strict=False)

@@ -59,11 +59,6 @@ def budget_sentences(judgement: Judgement) -> list[str]:
     return [text for text in said if text]
 
 
-def width_of(share: float) -> str:
-    """Write a share as the width of a bar; a little of it shows from the start."""
-    return f"{max(2.0, 100 * share):.0f}%"
-
-
 def power_sentence(found: DesignPower) -> str:
     """Say what a judge could tell after a planned screen."""
     return _PERCENT.sub(" %", plain(found.sentence))

@@ -1,4 +1,4 @@
-"""Helpers for tests in a real browser: serve a notebook, open a page, record what must not happen.
+"""Helpers for tests in a real browser: serve a notebook or a catalog, open a page, record what must not happen.
 
 Wait for states (``expect(locator)``, ``page.wait_for_function``), never for fixed times.
 """
@@ -13,11 +13,12 @@ import sys
 import tempfile
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import IO, TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ CHROMIUM_ARGUMENTS = (
 START_SECONDS = 60
 STOP_SECONDS = 10
 LOCAL_HOSTS = {"127.0.0.1", "localhost", "[::1]"}
+TOKEN = "a-token-that-only-tests-know"
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ def serve_notebook(
     *args: str,
     env: Mapping[str, str] | None = None,
     mode: Literal["run", "edit"] = "run",
+    session_seconds: int | None = None,
 ) -> Iterator[str]:
     """Serve a marimo notebook (or a folder of them) and yield its address.
 
@@ -103,6 +106,8 @@ def serve_notebook(
         Added to the environment of the server.
     mode
         ``"run"`` for the app, ``"edit"`` for the editor.
+    session_seconds
+        How long a session lives on after its page is gone; marimo's own two minutes by default.
 
     Raises
     ------
@@ -112,26 +117,139 @@ def serve_notebook(
     port = free_port()
     command = [sys.executable, "-m", "marimo", mode, str(path), "--headless", "--no-token"]
     command += ["--host", "127.0.0.1", "--port", str(port)]
+    command += ["--session-ttl", str(session_seconds)] if session_seconds is not None else []
     command += ["--", *args] if args else []
+    with _running(command, f"http://127.0.0.1:{port}", env=env or {}) as served:
+        yield served.url
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server that runs.
+
+    Attributes
+    ----------
+    url
+        Where it is, without a slash at the end.
+    port
+        Where it listens.
+    """
+
+    url: str
+    port: int
+    process: "subprocess.Popen[bytes]"
+    output: IO[str]
+
+    def log(self) -> str:
+        """Read all that it has written."""
+        self.output.flush()
+        self.output.seek(0)
+        return self.output.read()
+
+
+@contextlib.contextmanager
+def serve_catalog(
+    path: Path | str,
+    *args: str,
+    token: str | None = TOKEN,
+    base_url: str | None = None,
+    port: int | None = None,
+    env: Mapping[str, str] | None = None,
+    code: str = "from explorer.cli import main; sys.exit(main())",
+) -> Iterator[Served]:
+    """Serve a catalog as a lab would, with ``explorer serve``.
+
+    Parameters
+    ----------
+    path
+        The catalog.
+    *args
+        Further options.
+    token
+        What visitors must know; None for nothing.
+    base_url
+        Where visitors reach it.
+    port
+        Where it listens; any that is free by default.
+    env
+        Added to the environment of the server.
+    code
+        What it runs; something else to change the program before it starts.
+
+    Raises
+    ------
+    RuntimeError
+        When the server stops or is not ready; the message ends with its output.
+    """
+    port = free_port() if port is None else port
+    command = [sys.executable, "-c", f"import sys; {code}", "serve", str(path), "--port", str(port), *args]
+    command += ["--base-url", base_url] if base_url else []
+    given = {} if token is None else {"EXPLORER_TOKEN": token}
+    prefix = urlsplit(base_url or "").path.rstrip("/")
+    with _running(command, f"http://127.0.0.1:{port}{prefix}", env={**given, **(env or {})}, probe="/ready") as served:
+        yield served
+
+
+def log_in(page: "Page", url: str, *, token: str = TOKEN) -> None:
+    """Open a page that asks for a token, and give it."""
+    page.goto(url)
+    page.get_by_label("Token").fill(token)
+    page.get_by_role("button", name="Enter").click()
+    page.wait_for_url(lambda address: "/login" not in address)
+
+
+def cookie_of(served: Served, *, token: str = TOKEN) -> str:
+    """Log in without a browser; what a Cookie header then says.
+
+    Raises
+    ------
+    RuntimeError
+        When the token is refused.
+    """
+    form = urllib.parse.urlencode({"token": token}).encode()
+    parts = urlsplit(served.url)
+    request = urllib.request.Request(
+        f"{served.url}/login", data=form, headers={"Origin": f"{parts.scheme}://{parts.netloc}"}
+    )
+
+    class _Stay(urllib.request.HTTPRedirectHandler):
+        def redirect_request(self, *_):
+            return None
+
+    try:
+        answer = urllib.request.build_opener(_Stay).open(request, timeout=10)
+    except urllib.error.HTTPError as error:
+        answer = error
+    with answer:
+        cookie = answer.headers.get("set-cookie")
+        if cookie is None:
+            message = f"no cookie for this token: {answer.status}"
+            raise RuntimeError(message)
+        return cookie.partition(";")[0]
+
+
+@contextlib.contextmanager
+def _running(command: list[str], url: str, *, env: Mapping[str, str], probe: str = "/health") -> Iterator[Served]:
+    """Run a server, wait until it answers, and stop it with all that it started."""
     search_path = os.pathsep.join(part for part in (str(REPOSITORY), os.environ.get("PYTHONPATH")) if part)
+    inherited = {name: value for name, value in os.environ.items() if name != "EXPLORER_TOKEN"}
     with tempfile.TemporaryFile(mode="w+", encoding="utf-8", errors="replace") as log:
         # Its own process group, so that the kernels it starts can be stopped with it.
         server = subprocess.Popen(
             command,
             cwd=REPOSITORY,
-            env={**os.environ, "PYTHONPATH": search_path, **(env or {})},
+            env={**inherited, "PYTHONPATH": search_path, **env},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
         try:
-            address = f"http://127.0.0.1:{port}"
-            if not _answers(address, server):
+            if not _answers(f"{url}{probe}", server):
                 log.seek(0)
-                message = f"expected a marimo server at {address}, got: {log.read()[-2000:]}"
+                message = f"expected a server at {url}, got: {log.read()[-2000:]}"
                 raise RuntimeError(message)
-            yield address
+            yield Served(url, int(urlsplit(url).port or 0), server, log)
         finally:
             _stop_group(server)
 
@@ -234,7 +352,7 @@ def _answers(address: str, server: "subprocess.Popen[bytes]") -> bool:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and server.poll() is None:
         try:
-            with urllib.request.urlopen(f"{address}/health", timeout=2) as answer:
+            with urllib.request.urlopen(address, timeout=2) as answer:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             time.sleep(0.1)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from explorer.digits import brief, count, number, percent, plain, signed, small
+from explorer.digits import brief, count, number, percent, plain, signed, small, width_of
 
 
 @pytest.mark.parametrize(
@@ -65,3 +65,7 @@ def test_plain_turns_the_numbers_of_a_sentence_and_nothing_else():
 
 def test_brief():
     assert [brief(value) for value in (0.05, 0.1, 0.005)] == [".05", ".1", ".005"]
+
+
+def test_width():
+    assert [width_of(share) for share in (0.0, 0.5, 1.0)] == ["2%", "50%", "100%"]

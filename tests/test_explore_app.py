@@ -1,11 +1,13 @@
 """The explore notebook without a browser: what its cells define, and that they hold no computation."""
 
 import ast
+import gc
 import importlib.util
 import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,12 +20,17 @@ import toys
 from conftest import DEMO, PROJECT
 from files import CONTROL, PERTURBATIONS, toy_anndata, write_anndata, write_card
 
+from explorer import catalog as catalogs
+from explorer import side_by_side, side_work, work
 from explorer import view as views
 from explorer.align import METHODS
 from explorer.catalog import open_catalog
+from explorer.keeping import Shared
 from explorer.view import link_parameters
+from explorer.work import Workshop
 
 APP = PROJECT / "apps" / "explore.py"
+SOON = 20.0
 HEAVY = ("scanpy", "umap", "sklearn", "anndata", "torch", "scipy.stats", "pandas", "numba")
 PAYLOADS = (
     "<img src=x onerror=window.__pwned=1>",
@@ -378,6 +385,107 @@ def test_query_without_a_profile(app, tmp_path):
     assert is_one_sentence(found["view_problem"])
     assert "GENE00" in found["view_problem"]
     assert nothing_shown(found, "view", "comparison", "table", "agree_sentence")
+
+
+# ---------------------------------------------------------------- what waits for its turn
+
+
+@pytest.fixture
+def workshop(monkeypatch) -> Workshop:
+    """One turn, caches in which nothing stands ready, and a page that waits for nothing."""
+    made = Workshop(most_running=1)
+    monkeypatch.setattr(side_work, "shared_workshop", made)
+    monkeypatch.setattr(catalogs, "_shared", Shared())
+    monkeypatch.setattr(work, "patience", lambda mode: 0.0)
+    return made
+
+
+def test_a_page_in_the_queue_shows_its_place_and_then_the_answer(app, tmp_path, workshop):
+    root = toys.write_catalog(tmp_path)
+    go = threading.Event()
+    taken = workshop.start("taken", lambda say: go.wait(SOON))
+    outputs, found = app.run(defs={"data_path": root})
+    page = "".join(output._repr_html_() for output in outputs if hasattr(output, "_repr_html_"))
+    assert "Making the maps" in page
+    assert "1st in the queue, 1 running" in page
+    assert "role='progressbar'" in page
+    assert nothing_shown(found, "found_answer", "view_problem", "view", "pair", "table", "agree_sentence")
+    assert found["linked"].widget.names == ""
+    assert list(found["dataset_control"].options) == ["toy"]
+    maps = found["map_work"]
+    go.set()
+    assert taken.wait(SOON)
+    assert maps.wait(SOON)
+    # The page asks again, and now the maps are there and what stands below them waits.
+    go.clear()
+    taken = workshop.start("taken again", lambda say: go.wait(SOON))
+    again = shown(app, root)
+    assert again["view"].query == "GENE00"
+    assert again["agree_sentence"].startswith("GENE00: ")
+    assert again["linked"].widget.names.startswith("GENE00\n")
+    assert nothing_shown(again, "details_made", "table", "distribution", "strip")
+    details = again["detail_work"]
+    assert details.place == 1
+    go.set()
+    assert details.wait(SOON)
+    assert shown(app, root)["table"].height
+
+
+def test_a_page_that_cancels_or_goes_gives_its_place_up(app, tmp_path, workshop):
+    root = toys.write_catalog(tmp_path)
+    go = threading.Event()
+    taken = workshop.start("taken", lambda say: go.wait(SOON))
+    found = shown(app, root)
+    last = workshop.start("after it", lambda say: 1)
+    assert (found["map_work"].place, last.place) == (1, 2)
+    found["map_work"].cancel()
+    assert last.place == 1
+    assert side_work.answer_of(found["map_work"], found["catalog"], found["asked_view"]) == (None, "cancelled")
+    gone = shown(app, root)
+    assert gone["map_work"].place == 2
+    del gone
+    gc.collect()
+    assert workshop.n_unfinished == 2
+    go.set()
+    assert taken.wait(SOON)
+
+
+def test_a_server_that_is_busy_says_so_and_offers_to_begin_again(app, tmp_path, workshop, monkeypatch):
+    busy = Workshop(most_running=1, most_waiting=0)
+    monkeypatch.setattr(side_work, "shared_workshop", busy)
+    go = threading.Event()
+    taken = busy.start("taken", lambda say: go.wait(SOON))
+    root = toys.write_catalog(tmp_path)
+    assert shown(app, root)["view_problem"].startswith("the server is busy: ")
+    assert "Begin again" in html_of(app, root)
+    go.set()
+    assert taken.wait(SOON)
+    assert shown(app, root)["map_work"].wait(SOON)
+    assert shown(app, root)["view_problem"] == ""
+
+
+def test_work_that_breaks_is_a_sentence_on_its_page_alone(app, tmp_path, workshop, monkeypatch):
+    root = toys.write_catalog(tmp_path)
+
+    def broken(*_, **__):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(work, "patience", lambda mode: None)
+    with monkeypatch.context() as patched:
+        patched.setattr(side_work, "shared_map", broken)
+        found = shown(app, root)
+        assert is_one_sentence(found["view_problem"])
+        assert found["view_problem"].startswith("this could not be computed (ZeroDivisionError")
+        assert "Begin again" not in html_of(app, root)
+    assert shown(app, root)["view_problem"] == ""
+    with monkeypatch.context() as patched:
+        patched.setattr(side_by_side, "shared_overlaps", broken)
+        patched.setattr(catalogs, "_shared", Shared())
+        found = shown(app, root)
+        assert found["agree_sentence"].startswith("GENE00: ")
+        assert nothing_shown(found, "table", "strip")
+        assert "this could not be computed" in html_of(app, root)
+    assert shown(app, root)["table"].height
 
 
 # ---------------------------------------------------------------- its source

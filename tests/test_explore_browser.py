@@ -4,6 +4,7 @@ import contextlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import numpy as np
@@ -16,6 +17,9 @@ from conftest import DEMO, PROJECT
 from explorer.catalog import open_catalog, shared_map
 from explorer.side_by_side import answer_view, table_of
 from explorer.view import View
+
+if TYPE_CHECKING:
+    from playwright.sync_api import WebSocket
 
 pytestmark = pytest.mark.skipif(bool(missing_browser()), reason=missing_browser())
 
@@ -457,6 +461,69 @@ def test_own_list(explore):
     explore.wait_for_parameter("list", "usp22,NDUFA8,NOTAGENE")
 
 
+# ---------------------------------------------------------------- what travels
+
+LAYOUTS = {"names", "left", "right", "revision"}
+
+
+@contextlib.contextmanager
+def updates_of_maps(visit: Visit) -> Iterator[list[tuple[set[str], int]]]:
+    """What messages to the maps change, and how long each is."""
+    found: list[tuple[set[str], int]] = []
+
+    def note(data: str | bytes) -> None:
+        frame = json.loads(data)
+        if frame["op"] == "model-lifecycle":
+            message = frame["data"]["message"]
+            found.append(({*message["state"], *(path[0] for path in message["buffer_paths"])}, len(data)))
+
+    def listen(websocket: "WebSocket") -> None:
+        websocket.on("framereceived", note)
+
+    visit.page.on("websocket", listen)
+    try:
+        yield found
+    finally:
+        visit.page.remove_listener("websocket", listen)
+
+
+def test_each_picture_travels_once(server, visit, names):
+    with updates_of_maps(visit) as updates, opened(visit, server, query="NDUFV2") as explore:
+
+        def changed() -> set[str]:
+            explore.settle()
+            keys = set().union(*(keys for keys, _ in updates))
+            size = sum(size for _, size in updates)
+            updates.clear()
+            # Two bytes for x and two for y, in base64; colours and marks of a click are a fraction of it.
+            assert keys & LAYOUTS or size < 4_000
+            assert (
+                size < 16 / 3 * len(names) * len(keys & {"left", "right"}) + 12 * len(names) * ("names" in keys) + 6_000
+            )
+            return keys
+
+        assert changed() >= {"names", "left", "right"}
+        places = explore.positions(len(names))
+        index = apart(places)
+        explore.page.mouse.click(*places[index])
+        explore.wait_for_answer(names[index])
+        assert changed() == {"categories", "marks"}
+        explore.page.get_by_placeholder("your own list").fill("USP22, NDUFA8")
+        explore.page.keyboard.press("Tab")
+        explore.page.locator(".entry", has_text="your list").wait_for()
+        assert changed() == {"marks"}
+        explore.page.get_by_role("slider").focus()
+        explore.page.keyboard.press("ArrowLeft")
+        explore.page.locator("strong", has_text="of 9 neighbours").wait_for()
+        assert changed() == {"categories", "marks"}
+        brush(explore, names)
+        explore.page.get_by_role("heading", name="Selected in the maps").wait_for()
+        assert changed() <= {"selection"}
+        explore.choose("Right", "pca-32 · simple")
+        explore.wait_for_first_column("neighbour of", expected_neighbors(query=names[index], k=9, right="pca-32"))
+        assert changed() == {"right", "titles", "categories", "marks"}
+
+
 # ---------------------------------------------------------------- links
 
 
@@ -572,7 +639,8 @@ def test_forged_values_are_refused_in_a_sentence(explore):
     for value in (999_999, -1, 0):
         forge(explore, headers, "marimo-slider", value)
         explore.wait_for_notice(f"k = '{value}' can't be used: choose a whole number from 1 to 50")
-        assert explore.page.locator("strong", has_text="on both sides").count() == 0, "nothing is half shown"
+        # Nothing is half shown: the answer goes as the notice comes.
+        explore.page.locator("strong", has_text="on both sides").wait_for(state="detached")
     forge(explore, headers, "marimo-slider", 12)
     explore.page.locator("strong", has_text="of 12 neighbours").wait_for()
     explore.page.locator("marimo-callout-output").wait_for(state="detached")

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,12 @@ from files import PAYLOADS as HOSTILE
 from files import toy_anndata, write_anndata
 from test_explore_app import is_one_sentence, is_path_join, nothing_shown
 
-from explorer import judge_details, judged
+from explorer import judge_details, judged, work
 from explorer.errors import InputError
 from explorer.work import Workshop
 
 APP = PROJECT / "apps" / "judge.py"
+SOON = 20.0
 # What a page must not wait for; the calibration below the verdict alone takes scikit-learn, and runs beside the page.
 HEAVY = ("scanpy", "umap", "torch", "pandas", "sklearn", "anndata")
 PAYLOADS = (
@@ -227,6 +229,30 @@ def test_alignment_without_controls(app, tmp_path, align):
     assert "control" in found["ticket"].problem
     assert found["align_control"].value == align, "so that the user can choose another"
     assert nothing_shown(found, "answer", "forest")
+
+
+# ---------------------------------------------------------------- what waits for its turn
+
+
+def test_a_page_in_the_queue_shows_its_place_and_then_the_verdict(app, tmp_path, monkeypatch):
+    workshop = Workshop(most_running=1)
+    for module in (judged, judge_details):
+        monkeypatch.setattr(module, "shared_workshop", workshop)
+    go = threading.Event()
+    taken = workshop.start("taken", lambda say: go.wait(SOON))
+    root = verdicts.write_catalog(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(work, "patience", lambda mode: 0.0)
+        outputs, found = app.run(defs={"data_path": root})
+    page = "".join(output._repr_html_() for output in outputs if hasattr(output, "_repr_html_"))
+    assert "1st in the queue, 1 running" in page
+    assert nothing_shown(found, "finished", "answer")
+    assert found["ticket"].place == 1
+    go.set()
+    assert taken.wait(SOON)
+    assert found["ticket"].wait(SOON)
+    assert found["ticket"].problem == ""
+    assert shown(app, root)["answer"] is found["ticket"].result
 
 
 # ---------------------------------------------------------------- its source

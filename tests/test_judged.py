@@ -33,7 +33,6 @@ from explorer.judged import (
     judgement_json,
     learned_names,
     neighbor_steps,
-    patience,
     plan_table,
     read_judge_view,
     recipes_judged,
@@ -257,11 +256,6 @@ def test_steps_of_the_controls_hold_what_the_link_asks_for():
     assert 42 in budget_steps(42)
     assert neighbor_steps(11)["11"] == 11
     assert list(neighbor_steps(11).values()) == sorted(neighbor_steps(11).values())
-
-
-def test_patience():
-    assert patience("run") == patience("edit") > 0
-    assert patience("script") is patience(None) is None
 
 
 def test_file_stem():

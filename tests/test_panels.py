@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from explorer import panels as panels_module
 from explorer.panels import LinkedMaps
 
 GRID = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0], [1.0, 2.0]])
@@ -90,6 +91,52 @@ def test_set_layout_changes_one_side(maps):
         maps.set_layout("middle", GRID)
     with pytest.raises(ValueError, match=r"expected right coordinates of shape \(4, 2\), got \(2, 2\)"):
         maps.set_layout("right", GRID[:2])
+
+
+def test_only_layouts_that_changed_are_packed_and_sent(monkeypatch):
+    names, left, right = tuple(NAMES), GRID.copy(), GRID[::-1].copy()
+    maps = LinkedMaps()
+    maps.show(names, left, right)
+    assert (maps.revision, maps.names) == (1, "\n".join(NAMES))
+    # What changes is sent.
+    sent = []
+    maps.observe(lambda change: sent.append(change["name"]))
+    packed = panels_module._packed_coordinates
+    sides = []
+    monkeypatch.setattr(
+        panels_module, "_packed_coordinates", lambda *layout, what: sides.append(what) or packed(*layout, what=what)
+    )
+    # A click.
+    maps.show(names, left, right)
+    maps.set_categories([0, 1, 0, 0], ["#000000", "#ffffff"], ["", "x"])
+    maps.set_marks(query=2)
+    assert sides == []
+    assert sorted(sent) == ["categories", "category_labels", "marks", "palettes"]
+    sent.clear()
+    # A switch of the representation on the right.
+    maps.show(names, left, GRID)
+    assert (sides, sent) == (["right"], ["right"])
+    # Equal, but not the same: packed, and not sent.
+    maps.show(list(names), left.copy(), GRID)
+    assert (sides, sent) == (["right", "left"], ["right"])
+    # Moved by hand in between.
+    maps.set_layout("left", GRID[:, ::-1])
+    maps.show(names, left, GRID)
+    assert steps(maps.left) == [[0, 0], [32767, 0], [0, 65534], [32767, 65534]]
+    # Other perturbations with the same layouts.
+    maps.show(("a", "b", "c", "d"), left, GRID)
+    assert maps.revision == 2
+    assert steps(maps.right) == steps(maps.left)
+
+
+def test_a_click_tells_the_name_as_it_was_given():
+    told = []
+    maps = LinkedMaps(["a\nb", "c"], GRID[:2], GRID[:2])
+    maps.on_query(told.append)
+    maps.set_state({"click": [0, 1, 0]})
+    maps.show(("c", "d", "e"), GRID[:3], GRID[:3])
+    maps.set_state({"click": [2, 1, 1]})
+    assert told == ["a\nb", "e"]
 
 
 def test_set_points_starts_afresh(maps):

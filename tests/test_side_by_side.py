@@ -9,6 +9,7 @@ import pytest
 import toys
 from files import write_table
 
+from explorer import side_by_side
 from explorer.catalog import Catalog, open_catalog, shared_map
 from explorer.compare import compare_query
 from explorer.errors import InputError
@@ -128,6 +129,13 @@ def test_too_few_in_common(tmp_path):
     without_rows(tmp_path, "latent", *toys.NAMES[2:4])
     with pytest.raises(InputError, match="share 2 perturbations, expected at least 3"):
         pair_of(open_catalog(tmp_path), VIEW)
+
+
+def test_a_map_too_large_to_draw_says_what_to_do(catalog, answer, monkeypatch):
+    monkeypatch.setattr(side_by_side, "shared_layout", lambda *_: pytest.fail("a picture was made"))
+    monkeypatch.setattr(side_by_side, "MOST_SHOWN", answer.pair.left.n_perturbations - 1)
+    with pytest.raises(InputError, match=r"perturbations, and a page draws \d+ at the most: keep those of interest"):
+        answer_view(catalog, answer.view)
 
 
 def test_rows_and_names_of_a_pair(answer):

@@ -23,7 +23,6 @@ from explorer.wording_checks import (
     reliability_sentence,
     replicates_sentence,
     strata_sentence,
-    width_of,
 )
 
 NAN = float("nan")
@@ -192,7 +191,3 @@ def test_power():
     text = power_sentence(found)
     assert "20 % more partners than the simple map's .36" in text
     assert "in 26 % of screens (95 % interval 20 % to 32 %)" in text
-
-
-def test_width():
-    assert [width_of(share) for share in (0.0, 0.5, 1.0)] == ["2%", "50%", "100%"]
