@@ -210,16 +210,43 @@ def client_address(peer: str, forwarded_for: str, *, trusted: Collection[str]) -
     str
         The last address in the header that is no trusted proxy, else the peer.
     """
+    peer = _plain_address(peer)
     if peer not in trusted:
         return peer
     for part in reversed(forwarded_for.split(",")):
         try:
-            address = str(ipaddress.ip_address(part.strip()))
+            address = _plain_address(str(ipaddress.ip_address(part.strip())))
         except ValueError:
             return peer
         if address not in trusted:
             return address
     return peer
+
+
+def proxy_addresses(named: Collection[str]) -> frozenset[str]:
+    """Check the addresses of trusted proxies, and write each in the one way that `client_address` compares.
+
+    Raises
+    ------
+    InputError
+        When one is not an address: a name or a network would be compared with nothing.
+    """
+    for name in named:
+        try:
+            ipaddress.ip_address(name)
+        except ValueError as error:
+            message = f"--trusted-proxy {shown(name)} is no address: expected something like 127.0.0.1 or ::1"
+            raise InputError(message) from error
+    return frozenset(map(_plain_address, named))
+
+
+def _plain_address(address: str) -> str:
+    # A socket that takes both kinds of addresses writes IPv4 ones as ::ffff:192.0.2.1.
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    return str(getattr(parsed, "ipv4_mapped", None) or parsed)
 
 
 def is_loopback(host: str) -> bool:

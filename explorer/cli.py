@@ -133,7 +133,10 @@ def _parser() -> argparse.ArgumentParser:
     judge.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random (default: 0)")
     judge.set_defaults(run=_judge)
 
-    serve = commands.add_parser("serve", help="share a catalog with other people: read-only, in their browsers")
+    # Not abbreviated: --token would be taken for --token-file, and a message would show what was given.
+    serve = commands.add_parser(
+        "serve", help="share a catalog with other people: read-only, in their browsers", allow_abbrev=False
+    )
     serve.add_argument("catalog", metavar="CATALOG", type=Path, help="folder of datasets, one dataset, or one file")
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine alone)")
     serve.add_argument("--port", type=_port, default=8000, help="port to listen on (default: 8000)")

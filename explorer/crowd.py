@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 # A page that is used sends a few messages a second; a slider that is dragged, some tens.
 CALLS_AT_ONCE = 120
 CALLS_A_SECOND = 30.0
+# A page that opens starts a session, which outlives it for a while.
+CALLS_FOR_A_PAGE = 10
 MOST_REMEMBERED = 10_000
 
 
@@ -55,12 +57,13 @@ class Allowance:
         self._clock = clock
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    def takes(self, visitor: str) -> bool:
-        """Take one call; False where none is left."""
+    def takes(self, visitor: str, calls: int = 1) -> bool:
+        """Take some calls; False where so many are not left."""
         now = self._clock()
         left, since = self._left.pop(visitor, (float(CALLS_AT_ONCE), now))
         left = min(float(CALLS_AT_ONCE), left + (now - since) * CALLS_A_SECOND)
-        self._left[visitor] = (left - 1.0 if left >= 1.0 else left, now)
+        is_enough = left >= calls
+        self._left[visitor] = (left - calls if is_enough else left, now)
         while len(self._left) > MOST_REMEMBERED:
             self._left.popitem(last=False)
-        return left >= 1.0
+        return is_enough

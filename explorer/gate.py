@@ -21,7 +21,7 @@ from explorer.access import (
     client_address,
     safe_target,
 )
-from explorer.crowd import Allowance, OpenPages
+from explorer.crowd import CALLS_FOR_A_PAGE, Allowance, OpenPages
 from explorer.headers import secured, with_nonce
 from explorer.landing import login_page, message_page
 from explorer.routes import Route, find_route, session_of, without_reserved
@@ -34,6 +34,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MOST_ADDRESS_BYTES = 8_192
 MOST_BODY_BYTES = 1_048_576
+BODY_SECONDS = 30.0
 # A login carries the address that was asked for, in which every sign may have become three.
 MOST_LOGIN_BYTES = 4 * MOST_ADDRESS_BYTES
 
@@ -291,13 +292,14 @@ class Gate:
         # A body is taken as a whole before the app sees any of it: half a message is none.
         waiting: list[Message] = [{"type": "http.request", "body": await _read_body(visit, MOST_BODY_BYTES)}]
         begun: Message | None = None
+        is_whole = False
 
         async def receive() -> Message:
             return waiting.pop() if waiting else await visit.receive()
 
         async def send(message: Message) -> None:
             # An answer begins with its first bytes: until they are there it can still become another one.
-            nonlocal begun
+            nonlocal begun, is_whole
             if message["type"] == "http.response.start":
                 if message["status"] >= 500:
                     raise _AppFailedError
@@ -310,10 +312,13 @@ class Gate:
                 begun = None
             visit.sent += len(message.get("body", b""))
             await visit.send(message)
+            is_whole = not message.get("more_body")
 
         try:
             await self._app(self._inner_scope(visit), receive, send)
         except Exception as error:
+            if is_whole:
+                return  # marimo answers what it can't read, and raises what it was nevertheless
             if visit.status:
                 raise
             # What was sent made no sense, or names what is gone: a page of ours does neither.
@@ -365,6 +370,8 @@ class Gate:
             if visit.route is None or visit.route.part != "ws":
                 raise _Refused(404, "Not found", "There is no socket at this address.")
             self._check_origin(visit, is_write=True)
+            if not self._allowance.takes(visit.visitor, CALLS_FOR_A_PAGE):
+                raise _Refused(429, "Too fast", "Too many pages at once: wait a moment.")
             if not session or not self.pages.claims(session, visit.visitor):
                 raise _Refused(403, "Refused", "This session is somebody else's.")
             each = self.pages.by_visitor.get(visit.visitor, 0)
@@ -383,32 +390,40 @@ class Gate:
             self.pages.closed(visit.visitor)
 
     async def _run_socket(self, visit: _Visit, scope: Scope) -> None:
-        state = {"accepted": False, "sent": 0}
+        accepted, sent, closing = False, 0, None
 
         async def send(message: Message) -> None:
+            nonlocal accepted, sent, closing
             if message["type"] == "websocket.accept":
-                if state["accepted"]:
+                if accepted:
                     return
-                state["accepted"] = True
+                accepted = True
                 message = {key: value for key, value in message.items() if key != "headers"}
             elif message["type"] == "websocket.send":
-                state["sent"] += 1
+                sent += 1
                 visit.sent += len(message.get("text") or message.get("bytes") or b"")
+            elif not sent:
+                # Nothing was shown yet: the line stays open until it is clear whether a second try is needed.
+                closing = message
+                return
             await visit.send(message)
 
         try:
             await self._app(scope, visit.receive, send)
         except SystemError:
             # See `_show_page`. Nothing was shown yet, so the visitor does not notice the second try.
-            if state["sent"]:
+            if sent:
                 raise
             _log.exception("a session failed to start; trying once more")
+            closing = None
             connect: list[Message] = [{"type": "websocket.connect"}]
 
             async def receive() -> Message:
                 return connect.pop() if connect else await visit.receive()
 
             await self._app(scope, receive, send)
+        if closing is not None:
+            await visit.send(closing)
 
     async def _refuse_socket(self, visit: _Visit) -> None:
         if "websocket.http.response" not in visit.scope.get("extensions", {}):
@@ -465,13 +480,17 @@ def _limited(visit: _Visit, most: int) -> Receive:
 
 async def _read_body(visit: _Visit, most: int) -> bytes:
     receive, body = _limited(visit, most), b""
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise _too_large(most)
-        body += bytes(message.get("body", b""))
-        if not message.get("more_body"):
-            return body
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise _too_large(most)
+                body += bytes(message.get("body", b""))
+                if not message.get("more_body"):
+                    return body
+    except TimeoutError:
+        raise _Refused(408, "Too slow", f"The message did not arrive within {BODY_SECONDS:.0f} seconds.") from None
 
 
 def _too_large(most: int) -> _Refused:

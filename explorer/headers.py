@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
+from html import escape, unescape
 
 from explorer.routes import Part
 
-# Scripts without the nonce of this very answer don't run, whatever gets into a page. 'unsafe-eval': Vega compiles its
-# charts. 'strict-dynamic': the page's own script loads the rest. Styles are set by the page's libraries inline.
+# No script runs but those with the nonce of this very answer and files of this server, whatever gets into a page.
+# Not 'strict-dynamic': marimo's page makes script elements of those it finds in HTML, and they would count as loaded by
+# a trusted script. 'unsafe-eval': Vega compiles its charts. Styles are set by the page's libraries inline.
 _APP_POLICY = (
-    "default-src 'none'; script-src 'nonce-{nonce}' 'strict-dynamic' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "default-src 'none'; script-src 'self' 'nonce-{nonce}' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; worker-src 'self' blob:; "
-    "manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "manifest-src 'self'; base-uri 'self'; form-action 'none'; frame-ancestors 'none'"
 )
 _OWN_POLICY = (
     "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; connect-src 'self'; base-uri 'none'; "
@@ -20,6 +23,13 @@ _OWN_POLICY = (
 )
 # A file that an app made is data: opened on its own it runs nothing and shows nothing of this site's.
 _FILE_POLICY = "sandbox; default-src 'none'; frame-ancestors 'none'"
+
+# Settings of marimo in the page are those of whoever runs the server: how it looks is shown on, where and as whom not.
+_SETTINGS = re.compile(r'^(\s*"config(?:Overrides)?": )(\{.*\})(,?)$', re.MULTILINE)
+_ELEMENT = re.compile(r'(<marimo-user-config\b[^>]*\bdata-config=")([^"]*)(")')
+_SHOWN_ON = ("display", "runtime", "completion", "formatting", "diagnostics")
+# The page's menu offers an export that does not exist here; the apps' own downloads say more.
+_NO_MENU = '<style>[data-testid="notebook-actions-dropdown"] { display: none; }</style></head>'
 
 _ALWAYS = (
     ("x-content-type-options", "nosniff"),
@@ -76,5 +86,21 @@ def with_nonce(page: str, *, nonce: str, hidden: Sequence[str]) -> str:
         page = page.replace(path, path.rstrip("/").rpartition("/")[2])
     # The worker serves a folder of public files, which these apps have not.
     page = re.sub(r"<script[^>]*>\s*if \('serviceWorker' in navigator\).*?</script>", "", page, flags=re.DOTALL)
+    page = page.replace("</head>", _NO_MENU, 1)
+    page = _ELEMENT.sub(lambda found: f"{found[1]}{escape(_harmless(unescape(found[2])))}{found[3]}", page)
+    page = _SETTINGS.sub(lambda found: f"{found[1]}{_harmless(found[2])}{found[3]}", page)
+    # 400 KB that only decorate a page whose line is cut.
+    page = re.sub(r'<link rel="preload"[^>]*\bas="image"[^>]*>', "", page)
     page = re.sub(r"file:///?[^\"'&<\\\s]*", "file:///", page)
     return re.sub(r"<(script|link)\b", rf'<\1 nonce="{nonce}"', page)
+
+
+def _harmless(settings: str) -> str:
+    """Keep single values of some sections: no lists, which hold paths, and nothing of services and their keys."""
+    given = json.loads(settings)
+    kept = {
+        section: {name: value for name, value in given[section].items() if not isinstance(value, dict | list)}
+        for section in _SHOWN_ON
+        if section in given
+    }
+    return json.dumps(kept)

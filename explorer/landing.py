@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from explorer.offer import Offer
 from explorer.text import fill
@@ -60,6 +60,21 @@ APPS = (
     AppOffer("explore", "Neighbours, side by side"),
     AppOffer("judge", "Is the learned one worth it?"),
 )
+
+
+def links_from(here: str, *, dataset: str, context: str) -> tuple[tuple[str, str], ...]:
+    """List the ways out of an app of a shared server: a label and a relative address each.
+
+    Parameters
+    ----------
+    here
+        Folder of the app.
+    dataset, context
+        What is looked at, and is to be looked at in the other apps.
+    """
+    query = urlencode({"dataset": dataset, "context": context})
+    others = [(app.question, f"../{app.folder}/?{query}") for app in APPS if app.folder != here]
+    return (("All datasets", "../"), *others)
 
 
 def landing_page(offers: Sequence[Offer], *, prefix: str, has_login: bool, nonce: str) -> str:

@@ -2,30 +2,46 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
+import errno
+import functools
 import json
 import logging
 import os
+import pkgutil
+import signal
+import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from explorer.access import TOKEN_VARIABLE, Address, Visitors, is_loopback, read_token
+from explorer.access import TOKEN_VARIABLE, Address, Visitors, is_loopback, proxy_addresses, read_token
 from explorer.catalog import Catalog, open_catalog, serve_only
 from explorer.errors import InputError, shown
 from explorer.gate import App, Gate, Receive, Rules, Scope, Send, hidden_paths
+from explorer.keeping import memory_limit
 from explorer.landing import APPS, landing_page
 from explorer.offer import offers_of, warm
+from explorer.store import cache_limit
 
 SESSION_SECONDS = 60
 # Connections that are open get so long to finish when the server is told to stop.
 STOP_SECONDS = 5
 MOST_HEADER_BYTES = 65_536
 MOST_SOCKET_BYTES = 1_048_576
+
+# All that pages need but umap-learn, which one button needs and which is large.
+_IMPORTED_AHEAD = (
+    "IPython.display", "ipywidgets", "anywidget", "altair", "narwhals", "vl_convert", "h5py", "pandas", "anndata",
+    "scipy.stats", "sklearn.covariance", "sklearn.isotonic", "numba", "networkx",
+)  # fmt: skip
+_NOT_AHEAD = ("__main__", "cluster")
 
 _log = logging.getLogger(__name__)
 
@@ -94,6 +110,9 @@ def make_app(settings: ServerSettings, *, environment: Mapping[str, str] | None 
     token = read_token(settings.token_file, os.environ if environment is None else environment)
     address = Address.of_url(settings.base_url)
     _check_exposure(settings, token, address)
+    # A limit that can't be read is said now, not to the first visitor.
+    memory_limit()
+    cache_limit()
     open_catalog(settings.catalog)
     serve_only(settings.catalog)
     folder = apps_folder()
@@ -103,7 +122,7 @@ def make_app(settings: ServerSettings, *, environment: Mapping[str, str] | None 
         visitors=Visitors.of_token(token, address=f"{address.origin}{address.prefix}:{settings.port}"),
         apps=tuple(app.folder for app in APPS),
         hidden=hidden_paths([str(folder / f"{app.folder}.py") for app in APPS] + [str(folder), str(folder.parent)]),
-        trusted_proxies=frozenset(settings.trusted_proxies),
+        trusted_proxies=proxy_addresses(settings.trusted_proxies),
         only_local=token is None and not settings.public,
         most_pages=settings.most_pages,
     )
@@ -119,7 +138,9 @@ def _check_exposure(settings: ServerSettings, token: str | None, address: Addres
     if settings.public and token is not None:
         message = "--public lets everybody in and a token is given: leave one of the two out"
         raise InputError(message)
-    where = next((host for host in (settings.host, address.host) if host and not is_loopback(host)), "")
+    # A host of no characters is every address of the machine.
+    named = (settings.host or "0.0.0.0", address.host)
+    where = next((host for host in named if host and not is_loopback(host)), "")
     if where and token is None and not settings.public:
         message = (
             f"{shown(where)} is reached from other machines: give a token with --token-file FILE or the variable "
@@ -144,13 +165,52 @@ def apps_folder() -> Path:
     raise InputError(message)
 
 
+def _import_ahead() -> None:
+    """Import, in one thread, what sessions would import in many at once.
+
+    Some packages import themselves in circles, and marimo hooks into imports: ten first visitors at once met
+    deadlocks and half-made modules. It also keeps what is slow away from whoever comes first.
+    """
+    for name in _IMPORTED_AHEAD:
+        import_module(name)
+    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
+        if module.name not in _NOT_AHEAD:
+            import_module(f"explorer.{module.name}")
+
+
+def _parse_one_at_a_time() -> None:
+    """Let one thread at a time turn source code into a tree, and a tree into code.
+
+    CPython counts how deep it is in one place for all threads, so that sessions which start together now and then
+    stop with "AST constructor recursion depth mismatch" (https://github.com/python/cpython/issues/106905).
+    """
+    from marimo._ast import compiler
+
+    if getattr(ast.parse, "takes_turns", False):
+        return
+    turn = threading.RLock()
+
+    def in_turn(work: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(work)
+        def wait_and_work(*arguments: Any, **options: Any) -> Any:
+            with turn:
+                return work(*arguments, **options)
+
+        wait_and_work.takes_turns = True  # type: ignore[attr-defined]
+        return wait_and_work
+
+    ast.parse = in_turn(ast.parse)
+    compiler.ast_compile = in_turn(compiler.ast_compile)
+
+
 def _notebooks(folder: Path, settings: ServerSettings) -> App:
     import marimo
 
+    _import_ahead()
+    _parse_one_at_a_time()
     builder = marimo.create_asgi_app(quiet=True, session_ttl=settings.session_seconds)
     for app in APPS:
         builder = builder.with_app(path=f"/{app.folder}", root=str(folder / f"{app.folder}.py"))
-    # A file that is neither there nor ours: marimo asks the service that reaches it for nothing else.
     built: App = builder.build()
     return built
 
@@ -245,8 +305,8 @@ def serve(settings: ServerSettings) -> None:
     _log_to_stderr()
     config = uvicorn.Config(
         app,
-        host=settings.host,
-        port=settings.port,
+        # The one whose limit of header bytes is set below.
+        http="h11",
         log_config=None,
         access_log=False,
         # The gate reads these headers itself, and believes no proxy that was not named.
@@ -258,16 +318,37 @@ def serve(settings: ServerSettings) -> None:
         timeout_graceful_shutdown=STOP_SECONDS,
         lifespan="on",
     )
-    server = uvicorn.Server(config)
-    try:
-        listening = config.bind_socket()
-    except SystemExit as error:
-        message = f"can't listen on {shown(settings.host)}, port {settings.port}: is another server running there?"
-        raise InputError(message) from error
-    port = listening.getsockname()[1]
-    url = settings.base_url or f"http://{'127.0.0.1' if is_loopback(settings.host) else settings.host}:{port}"
+    listening = _listen(settings.host, settings.port)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn stops politely, then raises the signal again for whoever waited for it before.
+        signal.signal(number, _leave)
+    host, port = listening.getsockname()[:2]
+    url = settings.base_url or f"http://{f'[{host}]' if ':' in host else host}:{port}"
     sys.stderr.write(f"explorer: serving {shown(settings.catalog.name)} at {url}/ (Ctrl-C stops)\n")
-    asyncio.run(server.serve(sockets=[listening]))
+    with listening:
+        asyncio.run(uvicorn.Server(config).serve(sockets=[listening]))
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    name = host.strip("[]")
+    family = socket.AF_INET6 if ":" in name else socket.AF_INET
+    try:
+        listening = socket.create_server((name, port), family=family)
+        # Each connection inherits it: without, the body of an answer waits 40 ms for word of its headers.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listening
+    except OSError as error:
+        taken = error.errno == errno.EADDRINUSE
+        said = (error.strerror or str(error)).partition(" (while")[0]
+        why = "another program listens there; choose another --port" if taken else said
+        message = f"can't listen on {shown(host)}, port {port}: {why}"
+        raise InputError(message) from error
+
+
+def _leave(*_: object) -> NoReturn:
+    # Python would wait for every thread, and the kernels of open pages, or a long computation, would not end.
+    logging.shutdown()
+    os._exit(0)
 
 
 def _log_to_stderr() -> None:
@@ -276,4 +357,11 @@ def _log_to_stderr() -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
+    # marimo writes lines of its own, to the terminal and to a file, with paths and what clients sent.
+    for name in [name for name in root.manager.loggerDict if name.partition(".")[0] == "marimo"]:
+        logger = logging.getLogger(name)
+        logger.handlers[:] = []
+        logger.propagate = True
     logging.getLogger("explorer").setLevel(logging.INFO)
+    # It warns of every message to a page that was just closed, some forty times each.
+    logging.getLogger("asyncio").setLevel(logging.ERROR)

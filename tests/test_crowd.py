@@ -1,6 +1,6 @@
 """Many visitors at once."""
 
-from explorer.crowd import CALLS_A_SECOND, CALLS_AT_ONCE, MOST_REMEMBERED, Allowance, OpenPages
+from explorer.crowd import CALLS_A_SECOND, CALLS_AT_ONCE, CALLS_FOR_A_PAGE, MOST_REMEMBERED, Allowance, OpenPages
 
 
 def test_a_session_belongs_to_whoever_named_it_first():
@@ -36,6 +36,7 @@ def test_an_allowance_runs_out_and_comes_back():
     allowance = Allowance(clock=lambda: now[0])
     assert sum(allowance.takes("ann") for _ in range(CALLS_AT_ONCE + 50)) == CALLS_AT_ONCE
     assert allowance.takes("bob")
+    assert sum(allowance.takes("eve", CALLS_FOR_A_PAGE) for _ in range(50)) == CALLS_AT_ONCE // CALLS_FOR_A_PAGE
     now[0] += 1.0
     assert sum(allowance.takes("ann") for _ in range(100)) == CALLS_A_SECOND
     now[0] += 1000.0

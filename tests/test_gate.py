@@ -7,7 +7,9 @@ from urllib.parse import urlencode
 
 import pytest
 
+from explorer import gate
 from explorer.access import Address, Visitors
+from explorer.crowd import Allowance
 from explorer.gate import MOST_BODY_BYTES, Gate, Rules, hidden_paths
 
 TOKEN = "correct-horse-battery-staple"
@@ -28,6 +30,8 @@ class Notebook:
             if scope["type"] == "websocket":
                 await receive()
                 await send({"type": "websocket.accept"})
+                # As marimo does on its way out.
+                await send({"type": "websocket.close", "code": 1000})
             message = "AST constructor recursion depth mismatch"
             raise SystemError(message)
         if scope["type"] == "websocket":
@@ -225,20 +229,24 @@ def test_calls_need_the_session_of_the_same_visitor():
 def test_a_body_has_a_limit_whatever_it_says_of_itself():
     gate = make_gate()
     options = {"cookie": cookie_of(gate), "origin": ORIGIN, "marimo_session_id": "s_1"}
+    socket(gate, cookie=options["cookie"], origin=ORIGIN)
     address = "/explore/api/kernel/function_call"
     assert request(gate, "POST", address, content_length=str(MOST_BODY_BYTES + 1), **options).status == 413
     assert request(gate, "POST", address, content_length="-1", **options).status == 413
     seen = len(gate._app.seen)
     answer = request(gate, "POST", address, chunks=[b"a" * 2**19] * 3, **options)
-    assert answer.status != 200
-    assert len(gate._app.seen) == seen + 1
-    assert request(gate, "POST", "/login", body=b"a" * 10_000, origin=ORIGIN).status == 413
+    assert answer.status == 413
+    assert len(gate._app.seen) == seen
+    assert request(gate, "POST", "/login", body=b"a" * 100_000, origin=ORIGIN).status == 413
 
 
 def test_too_many_calls_are_too_many():
     gate = make_gate()
+    gate._allowance = Allowance(clock=lambda: 0.0)
     options = {"cookie": cookie_of(gate), "origin": ORIGIN, "marimo_session_id": "s_1", "body": b"{}"}
-    statuses = [request(gate, "POST", "/explore/api/kernel/function_call", **options).status for _ in range(400)]
+    assert request(gate, "POST", "/explore/api/kernel/function_call", **options).status == 403  # no such session
+    socket(gate, cookie=options["cookie"], origin=ORIGIN)
+    statuses = [request(gate, "POST", "/explore/api/kernel/function_call", **options).status for _ in range(130)]
     assert statuses[:100] == [200] * 100
     assert statuses[-1] == 429
 
@@ -378,3 +386,36 @@ def test_logging_out_ends_the_cookie():
     assert answer.status == 303
     assert f"{gate._rules.visitors.cookie_name}=; Max-Age=0" in answer.headers["set-cookie"]
     assert request(gate, "GET", "/logout", cookie=cookie_of(gate)).status == 405
+
+
+def test_a_body_that_never_arrives_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(gate, "BODY_SECONDS", 0.0)
+    made = make_gate()
+
+    async def nothing():
+        await asyncio.Event().wait()
+
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/login",
+        "query_string": b"",
+        "headers": [(b"host", b"127.0.0.1:8000"), (b"origin", ORIGIN.encode())],
+        "client": ("192.0.2.1", 1),
+    }
+    asyncio.run(made(scope, nothing, send))
+    assert Answer(sent).status == 408
+
+
+def test_pages_are_not_opened_without_end():
+    made = make_gate()
+    made._allowance = Allowance(clock=lambda: 0.0)
+    cookie = cookie_of(made)
+    found = [socket(made, f"session_id=s_{number}", cookie=cookie, origin=ORIGIN)[0] for number in range(13)]
+    assert [message["type"] for message in found[:12]] == ["websocket.accept"] * 12
+    assert found[12]["status"] == 429

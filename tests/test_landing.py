@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 from files import PAYLOADS
 
-from explorer.landing import APPS, landing_page, login_page, message_page
+from explorer.landing import APPS, landing_page, links_from, login_page, message_page
 from explorer.offer import ContextOffer, Offer
 
 OFFER = Offer(
@@ -113,3 +113,14 @@ def test_every_page_has_a_title_and_styles_with_the_nonce():
         assert '<style nonce="N">' in page
         assert "style=" not in page
         assert "http" not in page
+
+
+def test_each_app_leads_back_and_to_the_others():
+    assert links_from("explore", dataset="a b+c", context="k562") == (
+        ("All datasets", "../"),
+        ("Is the learned one worth it?", "../judge/?dataset=a+b%2Bc&context=k562"),
+    )
+    assert [label for label, _ in links_from("judge", dataset="x", context="y")] == [
+        "All datasets",
+        "Neighbours, side by side",
+    ]

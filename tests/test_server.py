@@ -1,16 +1,21 @@
 """How a server is put together, and when it refuses to start."""
 
+import ast
 import asyncio
 import json
 import logging
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from files import write_dataset
 
 from explorer import catalog, server
+from explorer.access import is_loopback
 from explorer.errors import InputError
-from explorer.server import ServerSettings, _JsonLines, apps_folder, make_app
+from explorer.headers import with_nonce
+from explorer.server import ServerSettings, _JsonLines, _parse_one_at_a_time, apps_folder, make_app
 
 TOKEN = "correct-horse-battery-staple"
 
@@ -157,3 +162,54 @@ def test_a_log_line_is_one_line_of_json_whatever_is_in_it():
         "path": "/\n",
         "status": 200,
     }
+
+
+class _Garbage:
+    """A circle that runs Python code when it is collected, so that threads change in the middle of a parse."""
+
+    def __init__(self):
+        self.itself = self
+
+    def __del__(self):
+        time.sleep(0)
+
+
+def test_sessions_that_start_together_are_parsed_one_at_a_time(monkeypatch):
+    # Without taking turns CPython 3.11 fails here in about every second run.
+    monkeypatch.setattr(ast, "parse", ast.parse)
+    _parse_one_at_a_time()
+    parse = ast.parse
+    _parse_one_at_a_time()
+    assert ast.parse is parse
+    source = (apps_folder() / "explore.py").read_text()
+
+    def start(_):
+        for _ in range(5):
+            garbage = [_Garbage() for _ in range(50)]
+            del garbage
+            assert ast.parse(source).body
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(start, range(6)))
+
+
+# ---------------------------------------------------------------- listening
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "[::1]"])
+def test_it_listens_where_it_was_told(host):
+    with server._listen(host, 0) as listening:
+        assert is_loopback(listening.getsockname()[0])
+        port = listening.getsockname()[1]
+        with pytest.raises(InputError, match=f"port {port}: another program listens there; choose another --port"):
+            server._listen(host, port)
+
+
+def test_an_address_of_another_machine_is_refused_in_a_sentence():
+    with pytest.raises(InputError, match=r"^can't listen on '192\.0\.2\.7', port 0: Cannot assign requested address$"):
+        server._listen("192.0.2.7", 0)
+
+
+def test_pictures_that_only_decorate_are_not_loaded_ahead():
+    page = '<link rel="preload" href="./a.png" as="image" /><link rel="preload" href="./a.woff2" as="font">'
+    assert with_nonce(page, nonce="n", hidden=()) == '<link nonce="n" rel="preload" href="./a.woff2" as="font">'
