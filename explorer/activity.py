@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -16,7 +17,7 @@ from explorer.gather import aligned_units, collect_replicates, held_out_controls
 from explorer.moments import ScreenMoments, selected_rows
 from explorer.nulls import judge_precision, judge_size
 from explorer.position import position_retrieval
-from explorer.replicates import lengths, pair_consistency, profiles
+from explorer.replicates import pair_consistency, profile_lengths
 from explorer.screen import Representation, Screen
 from explorer.significance import benjamini_hochberg
 from explorer.threads import one_thread_products
@@ -146,9 +147,12 @@ class Activity:
             raise unknown_name(msg, name, names.to_list())
         return PerturbationActivity(**self.table.row(place, named=True))
 
-    def active(self, q_below: float = ACTIVE_Q) -> tuple[str, ...]:
-        """Name the perturbations whose q lies below a limit, sorted."""
-        return tuple(self.table.filter(pl.col("q").is_not_nan() & (pl.col("q") < q_below))["perturbation"].to_list())
+    def active(self, q_below: float = ACTIVE_Q, *, among: Collection[str] | None = None) -> tuple[str, ...]:
+        """Name the perturbations whose q lies below a limit, sorted: all of them, or those among some names."""
+        chosen = pl.col("q").is_not_nan() & (pl.col("q") < q_below)
+        if among is not None:
+            chosen &= pl.col("perturbation").is_in(list(among))
+        return tuple(self.table.filter(chosen)["perturbation"].to_list())
 
 
 def measure_activity(
@@ -217,8 +221,8 @@ def measure_activity(
 
     observed = {
         "consistency": pair_consistency(replicates.sums, replicates.counts, units.owner, **units.pairing),
-        "magnitude": lengths(
-            profiles(units.aligned, units.count, units.owner, guide=units.guide if units.by_guide else None)
+        "magnitude": profile_lengths(
+            units.aligned, units.count, units.owner, guide=units.guide if units.by_guide else None
         ),
     }
     with one_thread_products():

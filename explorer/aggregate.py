@@ -40,6 +40,7 @@ FEWEST_PERTURBATIONS = 3
 MOST_UNIT_BYTES = 32 * 2**20
 MOST_ROTATED_UNIT_BYTES = 128 * 2**20
 _DIGEST_ROWS = 2**18
+_BLOCK_BYTES = 8 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +165,13 @@ class PerturbationMap:
         """Fingerprint of the recipe."""
         return self.recipe.fingerprint
 
+    def __contains__(self, name: object) -> bool:
+        """Whether there is a perturbation of this name."""
+        if not isinstance(name, str):
+            return False
+        row = bisect_left(self.names, name)
+        return row < len(self.names) and self.names[row] == name
+
     def position(self, name: str) -> int:
         """Row of a perturbation.
 
@@ -172,11 +180,10 @@ class PerturbationMap:
         InputError
             When it is not in the map; the message names the nearest.
         """
-        row = bisect_left(self.names, name)
-        if row == len(self.names) or self.names[row] != name:
+        if name not in self:
             msg = "perturbation"
             raise unknown_name(msg, name, self.names)
-        return row
+        return bisect_left(self.names, name)
 
     def restricted_to(self, names: Iterable[str]) -> PerturbationMap:
         """Take some perturbations; they stay sorted."""
@@ -402,6 +409,7 @@ def _finished(
     fitted: Alignment,
     totals: GuideTotals,
 ) -> PerturbationMap:
+    profiles: npt.NDArray[np.floating]
     if choice.aggregate == "median" and screen.roles.guide is None:
         names, profiles = aggregate_rows(representation, moments, fitted)
     else:
@@ -421,19 +429,28 @@ def _finished(
         notes=tuple(note for note in (excluded, *fitted.notes) if note),
     )
     table = _counts(moments, declared=screen.roles.guide is not None)
-    return PerturbationMap(names, profiles.astype(np.float32), table, recipe)
+    return PerturbationMap(names, profiles.astype(np.float32, copy=False), table, recipe)
 
 
-def _perturbations(totals: GuideTotals, aggregate: Aggregate) -> tuple[tuple[str, ...], Floats]:
+def _perturbations(totals: GuideTotals, aggregate: Aggregate) -> tuple[tuple[str, ...], npt.NDArray[np.float32]]:
     """Guides to perturbations, equally weighted; names sorted."""
-    filled, guides = totals.guide_means()
+    filled = np.flatnonzero(totals.count)
     owner = totals.labels.guide_perturbation[filled]
     run = np.flatnonzero(np.r_[True, owner[1:] != owner[:-1]])
+    bounds = np.r_[run, len(filled)]
     names = tuple(totals.labels.perturbations[number] for number in owner[run].tolist())
-    if aggregate == "median":
-        return names, np.stack([np.median(part, axis=0) for part in np.split(guides, run[1:])])
-    n_guides = np.diff(np.r_[run, len(guides)])
-    return names, sum_runs(guides, run) / n_guides[:, None]
+    profiles = np.empty((len(run), totals.total.shape[1]), dtype=np.float32)
+    # Some at a time, so that no further table of float64 stands beside the totals.
+    step = max(1, _BLOCK_BYTES * len(run) // (8 * max(1, len(filled)) * max(1, profiles.shape[1])))
+    for first in range(0, len(run), step):
+        last = min(first + step, len(run))
+        guides = totals.means_of(filled[bounds[first] : bounds[last]])
+        own = run[first:last] - run[first]
+        if aggregate == "median":
+            profiles[first:last] = [np.median(part, axis=0) for part in np.split(guides, own[1:])]
+        else:
+            profiles[first:last] = sum_runs(guides, own) / np.diff(bounds[first : last + 1])[:, None]
+    return names, profiles
 
 
 def _counts(moments: ScreenMoments, *, declared: bool) -> pl.DataFrame:

@@ -33,6 +33,8 @@ EXPLANATIONS: dict[Method, str] = {
     "sphere": "sphering: controls have the identity as covariance afterwards",
 }
 
+# Values in float64 that are aligned at once.
+_BLOCK_BYTES = 8 * 2**20
 # CORAL's ridge, as in EFAAR; it keeps the batch's inverse square root finite.
 CORAL_RIDGE = 0.5
 # Directions below this share of the largest control variance are numerically null: dropped, never divided by.
@@ -78,12 +80,17 @@ class Alignment:
         numpy.ndarray
             Aligned rows, shape (n, n_features), float64.
         """
-        aligned: Floats = (np.asarray(values, dtype=np.float64) - self.offset[batch]) * self.scale[batch]
-        if self.matrix is None:
-            return aligned
-        for number in np.unique(batch):
-            rows = batch == number
-            aligned[rows] = aligned[rows] @ self.matrix[number]
+        aligned: Floats = np.empty(np.shape(values))
+        # Some at a time: the offsets and scales of all rows would be two more tables as large.
+        step = max(1, _BLOCK_BYTES // (8 * max(1, aligned.shape[1])))
+        for start in range(0, len(aligned), step):
+            here = slice(start, start + step)
+            own = (np.asarray(values[here], dtype=np.float64) - self.offset[batch[here]]) * self.scale[batch[here]]
+            if self.matrix is not None:
+                for number in np.unique(batch[here]):
+                    rows = batch[here] == number
+                    own[rows] = own[rows] @ self.matrix[number]
+            aligned[here] = own
         return aligned
 
 

@@ -138,7 +138,7 @@ def common_maps(left: PerturbationMap, right: PerturbationMap) -> tuple[Perturba
     InputError
         When fewer than three are shared.
     """
-    if left.names == right.names:
+    if left.names is right.names or left.names == right.names:
         return left, right
     shared = set(left.names) & set(right.names)
     if len(shared) < 3:
@@ -374,8 +374,7 @@ def merged_table(
     """
     sides = comparison.sides
     names = list(sides)
-    place = {name: row for row, name in enumerate(comparison.left_ranking.names)}
-    rows = np.array([place[name] for name in names], dtype=np.intp)
+    rows = comparison.left_ranking.rows_of(names)
     known = (knowledge or Knowledge()).sources_of(comparison.query, names)
     table = pl.DataFrame(
         {
@@ -396,7 +395,8 @@ def merged_table(
 def _found_in(other: Comparison | None, names: Sequence[str]) -> list[str]:
     if other is None:
         return ["not measured"] * len(names)
-    left, right, measured = set(other.left.names), set(other.right.names), set(other.left_ranking.names)
+    left, right = set(other.left.names), set(other.right.names)
+    measured = {name for name, row in zip(names, other.left_ranking.rows_of(names), strict=True) if row >= 0}
     words = {(True, True): "both", (True, False): "left", (False, True): "right", (False, False): "neither"}
     return [words[name in left, name in right] if name in measured else "not measured" for name in names]
 

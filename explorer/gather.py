@@ -167,7 +167,8 @@ def collect_replicates(
     if units.by_guide:
         directions = unit_vectors(units.aligned)
         kept = _kept(units.owner, seed=seed, notes=notes)
-        return Replicates(directions, _nonzero(directions), directions[kept].astype(np.float32), np.flatnonzero(kept))
+        some = directions if kept.all() else directions[kept]
+        return Replicates(directions, _nonzero(directions), some.astype(np.float32), np.flatnonzero(kept))
     sums, counts = np.zeros(units.aligned.shape), np.zeros(len(units.owner), dtype=np.int64)
     # Only perturbations with two rows, in two batches where there are any, have a pair.
     paired = np.bincount(units.owner, None if units.across_batches else units.count) > 1

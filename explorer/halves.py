@@ -76,6 +76,13 @@ def replicate_halves(
     return one, other
 
 
+def can_be_halved(screen: Screen) -> bool:
+    """Whether perturbations have replicates to halve; known from the labels of the rows, none of which is read."""
+    labels = label_rows(screen)
+    units, _ = _halve_units(screen, labels, seed=0)
+    return units is not None or _halve(labels.unit_perturbation[labels.unit], labels.unit >= 0, seed=0) is not None
+
+
 def _halve_units(screen: Screen, labels: RowLabels, *, seed: int) -> tuple[npt.NDArray[np.int8] | None, str]:
     """Choose a half for every unit by its guide or its batch; None where neither is a replicate."""
     if screen.roles.guide:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from explorer.aggregate import PerturbationMap
-from explorer.relate import TIE_DECIMALS, score_blocks
+from explorer.relate import TIE_DECIMALS, score_blocks, unit_rows
 from explorer.store import artefact_key, load_arrays, save_arrays
 
 Layout2D = npt.NDArray[np.float32]
@@ -20,6 +21,9 @@ UMAP_NEIGHBORS = 15
 MOST_FOR_EXACT_PCA = 600
 TRUST_NEIGHBORS = 10
 MOST_TRUST_QUERIES = 200
+# Profiles in float64 that are held at once, and the bytes beyond which a map is not converted as a whole.
+_BLOCK_BYTES = 8 * 2**20
+_MOST_WHOLE_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,22 +55,50 @@ class Layout:
 def unit_profiles(perturbation_map: PerturbationMap) -> npt.NDArray[np.float32]:
     """Profiles of length one, NaN where the length is zero, shape (n_perturbations, n_features)."""
     norms = np.where(perturbation_map.norms > 0, perturbation_map.norms, np.nan)
-    return np.asarray(perturbation_map.profiles / norms[:, None], dtype=np.float32)
+    return unit_rows(perturbation_map.profiles, norms)
 
 
 def pca_layout(perturbation_map: PerturbationMap) -> Layout:
     """Lay a map out on the first two principal components of its unit profiles, at once."""
-    unit = unit_profiles(perturbation_map).astype(np.float64)
-    usable = np.isfinite(unit).all(axis=1)
-    centred = unit[usable] - (unit[usable].mean(axis=0) if usable.any() else 0.0)
-    axes = _first_axes(centred)
+    unit = unit_profiles(perturbation_map)
+    usable = np.asarray(np.isfinite(unit).all(axis=1))
+    is_narrow = unit.shape[1] <= min(MOST_FOR_EXACT_PCA, int(usable.sum()))
+    if is_narrow and 8 * unit.size > _MOST_WHOLE_BYTES:
+        axes, middle = _axes_in_blocks(unit, usable)
+    else:
+        centred = unit[usable].astype(np.float64)
+        middle = centred.mean(axis=0) if usable.any() else np.zeros(unit.shape[1])
+        centred -= middle
+        axes = _first_axes(centred)
     # An eigenvector's sign is arbitrary: its largest entry is made positive, so that pictures repeat.
     axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])
     coordinates = np.full((len(unit), 2), np.nan)
-    coordinates[usable, : axes.shape[1]] = centred @ axes
+    for rows in _row_blocks(np.flatnonzero(usable), unit.shape[1]):
+        coordinates[rows, : axes.shape[1]] = (unit[rows].astype(np.float64) - middle) @ axes
     if axes.shape[1] == 1:
         coordinates[usable, 1] = 0.0
     return _layout(perturbation_map, coordinates, "PCA")
+
+
+def _row_blocks(rows: npt.NDArray[np.intp], n_features: int) -> Iterator[npt.NDArray[np.intp]]:
+    step = max(1, _BLOCK_BYTES // (8 * max(1, n_features)))
+    for start in range(0, len(rows), step):
+        yield rows[start : start + step]
+
+
+def _axes_in_blocks(
+    unit: npt.NDArray[np.float32], usable: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Find the two directions of largest variance, and the mean, without a copy of the map in float64."""
+    n_features = unit.shape[1]
+    rows = np.flatnonzero(usable)
+    middle = sum((unit[block].sum(axis=0, dtype=np.float64) for block in _row_blocks(rows, n_features)), start=0.0)
+    middle = np.asarray(middle / len(rows))
+    scatter = np.zeros((n_features, n_features))
+    for block in _row_blocks(rows, n_features):
+        centred = unit[block] - middle
+        scatter += centred.T @ centred
+    return np.asarray(np.linalg.eigh(scatter)[1][:, ::-1][:, :2]), middle
 
 
 def _first_axes(centred: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -209,7 +241,10 @@ def trustworthiness(
     penalty = 0.0
     for start, block in score_blocks(perturbation_map, queries):
         asked = queries[start : start + len(block)]
-        distances = ((points[asked, None, :] - points[None, usable, :]) ** 2).sum(axis=2)
+        distances = np.zeros((len(asked), n))
+        for axis in (0, 1):
+            apart = points[asked, axis, None] - points[None, usable, axis]
+            distances += np.square(apart, out=apart)
         distances[usable[None, :] == asked[:, None]] = np.inf
         shown = usable[np.argpartition(distances, k, axis=1)[:, :k]]
         for scores, neighbors in zip(np.round(block, TIE_DECIMALS), shown, strict=True):

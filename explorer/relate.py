@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,6 +20,8 @@ _TIE = 10.0**-TIE_DECIMALS
 # Candidates beyond k that are looked at before a row is searched in full for ties.
 _PADDING = 8
 _BLOCK_BYTES = 64 * 2**20
+# Unit vectors of a map, in float64, that are made at once.
+_UNIT_BYTES = 64 * 2**20
 # Scores in float32 that candidates are taken from; a smaller block keeps two threads waiting for each other.
 _SCORES_BYTES = 64 * 2**20
 # A block converted to float64 for one query stays in the processor's cache.
@@ -26,9 +29,13 @@ _QUERY_BYTES = 2**20
 # From here on compiled loops pay for their compilation: values that one query reads, and scores of many queries.
 COMPILED_QUERY = 2**23
 COMPILED_SCORES = 2**26
+# The same in products: a few hundred queries to a map of many features are as much work.
+COMPILED_PRODUCTS = 2**33
 # Beyond so many neighbours, or so few perturbations for each, lines are sorted whole.
 _MOST_COMPILED_K = 256
 _LEAST_ROWS_PER_NEIGHBOR = 64
+# Tied perturbations beyond which ranks are read off a full sort.
+_MOST_TIED = 64
 # Half the distance from 1 to the next float32.
 _HALF_STEP = 2.0**-24
 
@@ -99,14 +106,30 @@ class Ranking:
             opposite=self.opposite,
         )
 
+    def rows_of(self, names: Iterable[str]) -> npt.NDArray[np.intp]:
+        """Rows of some perturbations; −1 for those that the map has not."""
+        every = self.names
+        # A dictionary of a hundred thousand names would take longer than all the rest of a click.
+        rows = [(bisect_left(every, name), name) for name in names]
+        return np.array([row if every[row : row + 1] == (name,) else -1 for row, name in rows], dtype=np.intp)
+
     def ranks_of(self, rows: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Rank of some perturbations among all, 1 the nearest; NaN where there is no similarity."""
         scores = self.scores
-        places = np.empty(len(scores))
-        # A stable sort keeps equal scores in the order of their names.
-        places[np.argsort(-scores, kind="stable")] = np.arange(1, len(scores) + 1)
-        places[~np.isfinite(scores)] = np.nan
-        return places[np.asarray(rows, dtype=np.intp)]
+        asked = np.asarray(rows, dtype=np.intp)
+        wanted, ordered = -scores[asked], np.sort(-scores)
+        above = np.searchsorted(ordered, wanted, side="left")
+        tied = np.flatnonzero(np.searchsorted(ordered, wanted, side="right") - above > 1)
+        ranks = above + 1.0
+        # Equal scores stand in the order of their names.
+        if len(tied) <= _MOST_TIED:
+            for place in tied.tolist():
+                ranks[place] += np.count_nonzero(scores[: asked[place]] == scores[asked[place]])
+        else:
+            places = np.empty(len(scores))
+            places[np.argsort(-scores, kind="stable")] = np.arange(1, len(scores) + 1)
+            ranks = places[asked]
+        return np.where(np.isfinite(wanted), ranks, np.nan)
 
     def membership(self, k: int) -> Membership:
         """Rows that may be among the first k when ties are broken at random, and the probability of each."""
@@ -311,11 +334,21 @@ def score_blocks(
         shape (≤ n_queries, n_perturbations); −inf for the query itself and where a profile has length zero.
     """
     usable = perturbation_map.norms > 0
-    unit = perturbation_map.profiles / np.where(usable, perturbation_map.norms, 1.0)[:, None]
-    step = max(1, _BLOCK_BYTES // (8 * len(unit)))
+    profiles, norms = perturbation_map.profiles, np.where(usable, perturbation_map.norms, 1.0)[:, None]
+    n, n_features = profiles.shape
+    # Unit vectors in float64 take twice the memory of the map: of a large one, some rows at a time.
+    width = max(1, _UNIT_BYTES // (8 * n_features))
+    whole = profiles / norms if n <= width else None
+    step = max(1, _BLOCK_BYTES // (8 * n))
     for start in range(0, len(queries), step):
         asked = queries[start : start + step]
-        scores = unit[asked] @ unit.T
+        if whole is not None:
+            scores = whole[asked] @ whole.T
+        else:
+            own, scores = profiles[asked] / norms[asked], np.empty((len(asked), n))
+            for left in range(0, n, width):
+                columns = slice(left, left + width)
+                np.matmul(own, (profiles[columns] / norms[columns]).T, out=scores[:, columns])
         if opposite:
             np.negative(scores, out=scores)
         scores[:, ~usable] = -np.inf
@@ -324,13 +357,30 @@ def score_blocks(
         yield start, scores
 
 
+def unit_rows(profiles: npt.NDArray[np.float32], norms: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    """Divide profiles by their length in float64, some rows at a time: no table of float64 stands beside the map.
+
+    Parameters
+    ----------
+    profiles, norms
+        Shapes (n, n_features) and (n,).
+    """
+    unit = np.empty_like(profiles)
+    step = max(1, _QUERY_BYTES // (8 * max(1, profiles.shape[1])))
+    for start in range(0, len(unit), step):
+        block = slice(start, start + step)
+        unit[block] = profiles[block] / norms[block, None]
+    return unit
+
+
 def _search(
     perturbation_map: PerturbationMap, asked: npt.NDArray[np.intp], k: int, *, opposite: bool
 ) -> Iterator[_Found]:
     """Answer all queries, some at a time: by the compiled loops where they pay, the others by whole lines."""
     left = np.ones(len(asked), dtype=bool)
     n_usable = int((perturbation_map.norms > 0).sum())
-    pays = len(asked) * n_usable >= COMPILED_SCORES
+    n_scores = len(asked) * n_usable
+    pays = n_scores >= COMPILED_SCORES or n_scores * perturbation_map.profiles.shape[1] >= COMPILED_PRODUCTS
     if pays and k <= _MOST_COMPILED_K and n_usable >= k * _LEAST_ROWS_PER_NEIGHBOR:
         for found in _search_candidates(perturbation_map, asked, k, opposite=opposite):
             left[found[0]] = False
@@ -357,7 +407,7 @@ def _search_candidates(
     profiles, norms = perturbation_map.profiles, perturbation_map.norms
     if len(usable) < len(norms):
         profiles, norms = profiles[usable], norms[usable]
-    unit = (profiles / norms[:, None]).astype(np.float32)
+    unit = unit_rows(profiles, norms)
     n, n_features = unit.shape
     error = (n_features + 4) * _HALF_STEP / (1 - (n_features + 4) * _HALF_STEP)
     margin, sign = np.float32(2 * error + 1.01 * _TIE), -1.0 if opposite else 1.0

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
 from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from explorer.significance import benjamini_hochberg, hypergeometric_upper_tail
@@ -94,6 +96,79 @@ class Knowledge:
         return frozenset().union(*(source.of(query) for source in self.relationships))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class GeneSetIndex:
+    """Gene sets as they stand among the perturbations of one map: all that does not depend on a neighbourhood.
+
+    Attributes
+    ----------
+    universe
+        The perturbations, sorted.
+    names, sources
+        Name and source of each set.
+    sizes
+        Members of each among the perturbations, shape (n_sets,).
+    members
+        Members of any set, sorted.
+    starts, numbers
+        Member i is in the sets ``numbers[starts[i]:starts[i + 1]]``.
+    """
+
+    universe: tuple[str, ...]
+    names: tuple[str, ...]
+    sources: tuple[str, ...]
+    sizes: npt.NDArray[np.int64]
+    members: tuple[str, ...]
+    starts: npt.NDArray[np.int64]
+    numbers: npt.NDArray[np.int64]
+
+    def sets_of(self, member: str | None) -> list[int]:
+        """Numbers of the sets that a name is in, ascending."""
+        place = _place(self.members, member)
+        return [] if place is None else self.numbers[self.starts[place] : self.starts[place + 1]].tolist()
+
+    def holds(self, name: str | None) -> bool:
+        """Whether a name is one of the perturbations."""
+        return _place(self.universe, name) is not None
+
+
+def _place(ordered: Sequence[str], name: str | None) -> int | None:
+    if name is None:
+        return None
+    place = bisect_left(ordered, name)
+    return place if place < len(ordered) and ordered[place] == name else None
+
+
+def index_gene_sets(universe: Iterable[str], gene_sets: Iterable[GeneSets]) -> GeneSetIndex:
+    """Look gene sets up among the perturbations of a map.
+
+    Parameters
+    ----------
+    universe
+        The perturbations.
+    gene_sets
+        The sets, by source.
+    """
+    every = frozenset(universe)
+    named = [(name, source.name, frozenset(members)) for source in gene_sets for name, members in source.sets.items()]
+    n_members = [len(members) for _, _, members in named]
+    listed = [member for _, _, members in named for member in members]
+    distinct = sorted(set(listed))
+    place_of = {member: place for place, member in enumerate(distinct)}
+    owner = np.array([place_of[member] for member in listed], dtype=np.int64)
+    # A stable sort leaves the sets of each member in their order.
+    order = np.argsort(owner, kind="stable")
+    return GeneSetIndex(
+        universe=tuple(sorted(every)),
+        names=tuple(name for name, _, _ in named),
+        sources=tuple(source for _, source, _ in named),
+        sizes=np.array([len(every & members) for _, _, members in named], dtype=np.int64),
+        members=tuple(distinct),
+        starts=np.searchsorted(owner[order], np.arange(len(distinct) + 1)),
+        numbers=np.repeat(np.arange(len(named)), n_members)[order],
+    )
+
+
 def enrichment(
     neighbors: Sequence[str],
     universe: Sequence[str],
@@ -129,38 +204,59 @@ def enrichment(
     ----------
     Rivals et al. 2007, doi:10.1093/bioinformatics/btl633 (the hypergeometric test of gene sets).
     """
-    gene_sets = tuple(gene_sets)
-    if not gene_sets:
+    return enrichment_of(neighbors, index_gene_sets(universe, gene_sets), query=query, sizes=(smallest, largest))
+
+
+def enrichment_of(
+    neighbors: Sequence[str], index: GeneSetIndex, *, query: str | None = None, sizes: tuple[int, int] = (3, 500)
+) -> pl.DataFrame:
+    """Test which gene sets a neighbourhood holds more of, as `enrichment` does, the sets looked up before.
+
+    Parameters
+    ----------
+    neighbors, query
+        As in `enrichment`.
+    index
+        The sets, as `index_gene_sets` finds them in the map.
+    sizes
+        Sets with fewer or more members in the universe are not tested.
+    """
+    drawn = [name for name in neighbors if name != query and index.holds(name)]
+    found: dict[int, list[str]] = {}
+    for name in drawn:
+        for number in index.sets_of(name):
+            found.setdefault(number, []).append(name)
+    has_query = np.zeros(len(index.names), dtype=bool)
+    has_query[index.sets_of(query)] = True
+    # The query can't be its own neighbour, so it counts as no member and is not there to be drawn.
+    is_inside = index.holds(query)
+    inside = index.sizes - (has_query & is_inside)
+    tested = np.flatnonzero((sizes[0] <= inside) & (inside <= sizes[1]))
+    if not len(tested) or not drawn:
         return pl.DataFrame(schema=ENRICHMENT_SCHEMA)
-    candidates = set(universe) - {query}
-    drawn = [name for name in neighbors if name in candidates]
-    tested: list[tuple[str, str, list[str], int, bool]] = []
-    for source in gene_sets:
-        for name, members in source.sets.items():
-            inside = candidates.intersection(members)
-            if smallest <= len(inside) <= largest:
-                found = [neighbor for neighbor in drawn if neighbor in inside]
-                tested.append((name, source.name, found, len(inside), query in members))
-    if not tested or not drawn:
-        return pl.DataFrame(schema=ENRICHMENT_SCHEMA)
-    overlaps = np.array([len(found) for _, _, found, _, _ in tested])
-    sizes = np.array([size for _, _, _, size, _ in tested])
-    p = hypergeometric_upper_tail(overlaps, sizes, n_drawn=len(drawn), n_total=len(candidates))
+    overlaps = np.array([len(found.get(number, ())) for number in tested.tolist()])
+    p = np.ones(len(tested))
+    met = np.flatnonzero(overlaps)
+    p[met] = hypergeometric_upper_tail(
+        overlaps[met], inside[tested[met]], n_drawn=len(drawn), n_total=len(index.universe) - is_inside
+    )
+    numbers = tested[met].tolist()
     table = pl.DataFrame(
         {
-            "gene set": [name for name, *_ in tested],
-            "source": [source for _, source, *_ in tested],
-            "overlap": overlaps,
-            "of neighbours": np.full(len(tested), len(drawn)),
-            "set size": sizes,
-            "p": p,
-            "q": benjamini_hochberg(p),
-            "query in set": [has_query for *_, has_query in tested],
-            "members found": [", ".join(found) for _, _, found, _, _ in tested],
+            "gene set": [index.names[number] for number in numbers],
+            "source": [index.sources[number] for number in numbers],
+            "overlap": overlaps[met],
+            "of neighbours": np.full(len(met), len(drawn)),
+            "set size": inside[numbers],
+            "p": p[met],
+            # Sets without a shared member were tested too.
+            "q": benjamini_hochberg(p)[met],
+            "query in set": has_query[numbers],
+            "members found": [", ".join(found[number]) for number in numbers],
         },
         schema=ENRICHMENT_SCHEMA,
     )
-    return table.filter(pl.col("overlap") > 0).sort("p", "gene set")
+    return table.sort("p", "gene set")
 
 
 def compare_enrichment(left: pl.DataFrame, right: pl.DataFrame, *, q_below: float = 0.05) -> pl.DataFrame:

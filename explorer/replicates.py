@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import numpy.typing as npt
 
@@ -10,6 +12,9 @@ from explorer.rowsums import sum_runs
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.integer]
 Values = npt.NDArray[np.floating]
+# Values in float64 that are averaged at once, and the number of values up to which nothing is split.
+_BLOCK_BYTES = 8 * 2**20
+_MOST_WHOLE = 2**23
 
 
 def pair_consistency(
@@ -43,6 +48,29 @@ def pair_consistency(
     numpy.ndarray
         Shape (n_owners,); NaN where no pair is admissible.
     """
+    if sums.size <= _MOST_WHOLE or (np.diff(owner) < 0).any():
+        return _consistency_of(sums, counts, owner, batch=batch, guide=guide)
+    # Some owners at a time, since the sums are put in order for each of the keys.
+    found = np.full(int(owner.max()) + 1, np.nan)
+    for start, stop in _owner_blocks(owner, sums.shape[1]):
+        first, last = int(owner[start]), int(owner[stop - 1])
+        own_batch, own_guide = (None if key is None else key[start:stop] for key in (batch, guide))
+        found[first : last + 1] = _consistency_of(
+            sums[start:stop], counts[start:stop], owner[start:stop] - first, batch=own_batch, guide=own_guide
+        )
+    return found
+
+
+def _owner_blocks(owner: Integers, n_features: int) -> list[tuple[int, int]]:
+    """Split lines that are sorted by owner into stretches of whole owners, a few megabytes each."""
+    starts = np.flatnonzero(np.r_[True, np.diff(owner) != 0])[: len(owner)]
+    step = max(1, _BLOCK_BYTES * len(starts) // (8 * max(1, len(owner) * n_features)))
+    return list(pairwise([*starts[::step].tolist(), len(owner)]))
+
+
+def _consistency_of(
+    sums: Values, counts: Integers, owner: Integers, *, batch: Integers | None, guide: Integers | None
+) -> Floats:
     n_owners = int(owner.max(initial=-1)) + 1
     counts = np.asarray(counts, dtype=np.float64)
 
@@ -109,6 +137,21 @@ def profiles(means: Values, counts: Integers, owner: Integers, *, guide: Integer
     n_guides = np.diff(np.r_[start, len(whose)]).astype(means.dtype)
     averaged: Values = sum_runs(of_guide, start) / n_guides[:, None]
     return averaged
+
+
+def profile_lengths(means: Values, counts: Integers, owner: Integers, *, guide: Integers | None = None) -> Floats:
+    """Length of each of the `profiles` of these units, some at a time: no table of them is made.
+
+    Parameters
+    ----------
+    means, counts, owner, guide
+        As for `profiles`.
+    """
+    found = [
+        lengths(profiles(means[a:b], counts[a:b], owner[a:b], guide=None if guide is None else guide[a:b]))
+        for a, b in _owner_blocks(owner, means.shape[1])
+    ]
+    return np.concatenate([np.empty(0), *found])
 
 
 def lengths(values: Values) -> Floats:

@@ -39,10 +39,9 @@ class GuideTotals:
     unit_count: Integers
     excluded: Integers
 
-    def guide_means(self) -> tuple[npt.NDArray[np.intp], Floats]:
-        """Guides that have rows, and their mean profiles."""
-        filled = np.flatnonzero(self.count)
-        return filled, self.total[filled] / self.count[filled][:, None]
+    def means_of(self, guides: npt.NDArray[np.intp]) -> Floats:
+        """Mean profiles of some guides that have rows, shape (n, n_features)."""
+        return self.total[guides] / self.count[guides][:, None]
 
 
 def unit_totals(moments: ScreenMoments, alignment: Alignment) -> GuideTotals:

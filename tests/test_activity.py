@@ -209,6 +209,9 @@ def test_planted_effects_are_found_and_the_rest_is_not(make):
     activity = measure_activity(screen, "raw", alignment="center-scale")
     names = activity.table["perturbation"].to_list()
     active, planted = set(activity.active()), set(names[: len(names) // 2])
+    some = [*names[::3], "elsewhere"]
+    assert activity.active(among=some) == tuple(name for name in activity.active() if name in some)
+    assert activity.active(among=()) == ()
     assert len(active & planted) >= 0.95 * len(planted)
     assert len(active - planted) <= 0.25 * len(planted)
     strong = activity.table.filter(pl.col("perturbation").is_in(list(planted)))

@@ -11,6 +11,8 @@ from builders import CONTROL, CountingSource, Rows, batched_rows, cosines, map_o
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from explorer import aggregate as aggregate_module
+from explorer import align as align_module
 from explorer.aggregate import (
     AGGREGATES,
     PerturbationMap,
@@ -274,6 +276,20 @@ def test_a_map_sorts_its_perturbations():
     assert found.table["perturbation"].to_list() == ["C", "a", "b", "é"]
     np.testing.assert_array_equal(found.profiles, [[4, 5], [2, 3], [0, 1], [6, 7]])
     assert [found.position(name) for name in found.names] == [0, 1, 2, 3]
+    assert all(name in found for name in names)
+    assert not any(name in found for name in ("", "B", "aa", "z", None, 0))
+
+
+@pytest.mark.parametrize("aggregate", AGGREGATES)
+@pytest.mark.parametrize("block_bytes", [1, 8 * 5 * 7])
+def test_perturbations_taken_some_at_a_time_do_not_matter(aggregate, block_bytes, monkeypatch):
+    rows = batched_rows(guides=True, seed=4)
+    whole = build_map(rows.screen, "raw", alignment="center-scale", aggregate=aggregate)
+    for module in (aggregate_module, align_module):
+        monkeypatch.setattr(module, "_BLOCK_BYTES", block_bytes)
+    found = build_map(rows.screen, "raw", alignment="center-scale", aggregate=aggregate)
+    np.testing.assert_array_equal(found.profiles, whole.profiles)
+    assert found.names == whole.names
 
 
 def test_a_map_is_read_only_and_leaves_the_given_array_alone():

@@ -6,7 +6,7 @@ from builders import CountingSource, Rows, batched_rows
 
 from explorer.aggregate import build_map
 from explorer.align import METHODS
-from explorer.halves import replicate_halves
+from explorer.halves import can_be_halved, replicate_halves
 from explorer.moments import collect_moments
 from explorer.screen import Representation, Screen
 
@@ -15,6 +15,7 @@ from explorer.screen import Representation, Screen
 @pytest.mark.parametrize("method", METHODS)
 def test_replicate_halves_share_no_replicate_and_lose_none(method, guides):
     rows = batched_rows(seed=7, guides=guides, n_rows=9)
+    assert can_be_halved(rows.screen)
     one, other = replicate_halves(rows.screen, "raw", alignment=method, seed=3)
     whole = build_map(rows.screen, "raw")
     counts = {name: 0 for name in whole.names}
@@ -37,6 +38,7 @@ def test_halves_of_a_screen_with_plates_share_no_plate_within_a_perturbation():
     offsets = 5 * generator.normal(size=(10, 20))
     values = (offsets[plate] + generator.normal(size=(320, 20))).astype(np.float32)
     rows = Rows(labels, values, batch=[f"plate {number}" for number in plate])
+    assert can_be_halved(rows.screen)
     one, other = replicate_halves(rows.screen, "raw")
     assert one.table["n_batches"].to_list() == other.table["n_batches"].to_list() == [2] * 40
     assert "batches" in one.recipe.filter
@@ -76,6 +78,7 @@ def test_replicate_halves_repeat_with_the_seed():
 def test_no_halves_without_replicates(guides):
     rows = Rows(list("ABCDE"), np.eye(5, dtype=np.float32), guide=list("vwxyz") if guides else None)
     assert replicate_halves(rows.screen, "raw") is None
+    assert not can_be_halved(rows.screen)
 
 
 @pytest.mark.parametrize("guides", [True, False])

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 import pytest
-from builders import map_of, module_profiles, names_of, random_map
-from hypothesis import given, settings
+from builders import cosines, map_of, module_profiles, names_of, random_map
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.linalg import orthogonal_procrustes
 from sklearn.decomposition import PCA
@@ -30,6 +30,9 @@ from explorer.layout import (
 def test_trustworthiness_is_the_published_one(seed, n, k):
     made = random_map(n, 6, seed=seed)
     points = np.random.default_rng(seed + 1).normal(size=(n, 2))
+    # The published one does not know that cosines equal to six decimals are tied.
+    ranked = np.sort(np.round(cosines(made.profiles), 6), axis=1)
+    assume((np.diff(ranked[:, :-1], axis=1) > 0).all())
     found = trustworthiness(made, points, k=k)
     expected = published_trustworthiness(made.profiles.astype(float), points, n_neighbors=k, metric="cosine")
     assert found == pytest.approx(expected, abs=1e-9)
@@ -90,6 +93,28 @@ def test_principal_components_are_the_published_ones():
     assert found.method == "PCA"
     assert found.trustworthiness == pytest.approx(trustworthiness(made, found.coordinates))
     assert found.caption == f"PCA picture, trustworthiness {found.trustworthiness:.2f}"
+
+
+@pytest.mark.parametrize("block_bytes", [1, 8 * 7 * 12])
+def test_large_maps_are_laid_out_in_blocks(block_bytes, monkeypatch):
+    profiles, _ = module_profiles(n_features=12, seed=5)
+    profiles[[3, 17]] = 0
+    made = map_of(profiles)
+    whole = pca_layout(made)
+    monkeypatch.setattr(layout_module, "_MOST_WHOLE_BYTES", 0)
+    monkeypatch.setattr(layout_module, "_BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(layout_module, "_first_axes", lambda _: pytest.fail("converted as a whole"))
+    blocks = pca_layout(made)
+    np.testing.assert_allclose(blocks.coordinates, whole.coordinates, atol=1e-6)
+    assert np.isnan(blocks.coordinates[[3, 17]]).all()
+    assert blocks.trustworthiness == whole.trustworthiness
+
+
+def test_wide_maps_are_laid_out_as_a_whole(monkeypatch):
+    made = random_map(8, 30, seed=6)
+    whole = pca_layout(made)
+    monkeypatch.setattr(layout_module, "_MOST_WHOLE_BYTES", 0)
+    np.testing.assert_array_equal(pca_layout(made).coordinates, whole.coordinates)
 
 
 def test_pictures_repeat():

@@ -10,7 +10,7 @@ from sklearn.neighbors import NearestNeighbors
 from explorer import kernels
 from explorer import relate as relate_module
 from explorer.errors import InputError
-from explorer.relate import membership, neighborhood, neighborhoods, prepare_queries, rank_all, score_blocks
+from explorer.relate import membership, neighborhood, neighborhoods, prepare_queries, rank_all, score_blocks, unit_rows
 
 # Few values in few dimensions, so that most similarities are tied and some profiles are zero.
 LATTICE = st.lists(st.tuples(*[st.integers(-2, 2)] * 3), min_size=3, max_size=25)
@@ -240,14 +240,24 @@ def test_a_map_of_zeros_has_no_neighbours():
 
 @pytest.mark.parametrize("opposite", [False, True])
 @settings(max_examples=30, deadline=None)
-@given(profiles=LATTICE)
-def test_ranks_are_places_in_the_full_sort(opposite, profiles):
+@given(profiles=LATTICE, most_tied=st.sampled_from([0, 64]))
+def test_ranks_are_places_in_the_full_sort(opposite, profiles, most_tied):
     made = map_of([(1, 0, 0), *profiles])
     names, _ = full_sort([(1, 0, 0), *profiles], list(made.names), "P0000", opposite=opposite)
     ranking = rank_all(made, "P0000", opposite=opposite)
-    ranks = ranking.ranks_of([made.position(name) for name in names])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(relate_module, "_MOST_TIED", most_tied)
+        ranks = ranking.ranks_of(ranking.rows_of(names))
+        silent = ranking.ranks_of(ranking.rows_of([name for name in made.names if name not in names]))
     assert ranks.tolist() == list(range(1, len(names) + 1))
+    assert np.isnan(silent).all()
     assert ranking.nearest(len(made.names) - 1).names == tuple(names)
+
+
+def test_rows_of_names():
+    ranking = rank_all(random_map(5, 3, seed=0), "P0001")
+    assert ranking.rows_of(["P0004", "P0000", "elsewhere", "P00", "", "Q"]).tolist() == [4, 0, -1, -1, -1, -1]
+    assert ranking.rows_of([]).tolist() == []
 
 
 @settings(max_examples=20, deadline=None)
@@ -271,6 +281,27 @@ def test_score_blocks_put_every_query_in_its_place():
         expected = sign * cosines(made.profiles)[asked]
         expected[[0, 2], [3, 0]] = np.nan
         np.testing.assert_allclose(block, np.where(np.isnan(expected), -np.inf, expected), atol=1e-12)
+
+
+@pytest.mark.parametrize("opposite", [False, True])
+def test_columns_of_score_blocks_do_not_matter(opposite, monkeypatch):
+    profiles = np.random.default_rng(9).normal(size=(41, 5))
+    profiles[[2, 40]] = 0
+    made, asked = map_of(profiles), np.array([40, 3, 7, 2, 11])
+    (_, whole), *_ = score_blocks(made, asked, opposite=opposite)
+    monkeypatch.setattr(relate_module, "_UNIT_BYTES", 8 * 5 * 6)
+    monkeypatch.setattr(relate_module, "_BLOCK_BYTES", 8 * 41 * 2)
+    blocks = list(score_blocks(made, asked, opposite=opposite))
+    assert [start for start, _ in blocks] == [0, 2, 4]
+    np.testing.assert_allclose(np.vstack([block for _, block in blocks]), whole, atol=1e-15)
+
+
+def test_unit_rows_are_those_of_the_whole(monkeypatch):
+    profiles = np.random.default_rng(10).normal(size=(23, 6)).astype(np.float32)
+    norms = np.linalg.norm(profiles.astype(np.float64), axis=1)
+    norms[4] = np.nan
+    monkeypatch.setattr(relate_module, "_QUERY_BYTES", 8 * 6 * 5)
+    np.testing.assert_array_equal(unit_rows(profiles, norms), (profiles / norms[:, None]).astype(np.float32))
 
 
 # Compiled loops against the plain ones
@@ -350,6 +381,18 @@ def test_blocks_of_candidates_do_not_matter(scores_bytes, monkeypatch):
     _, expected, _ = both_ways(made, k=4)
     monkeypatch.setattr(relate_module, "_SCORES_BYTES", scores_bytes)
     same_neighborhoods(both_ways(made, k=4)[1], expected)
+
+
+def test_few_queries_of_many_features_are_compiled_for_too(monkeypatch):
+    used = []
+    candidates = relate_module._search_candidates
+    monkeypatch.setattr(relate_module, "_search_candidates", lambda *a, **b: used.append(1) or candidates(*a, **b))
+    made, asked = random_map(400, 30, seed=11), np.arange(20)
+    plain = neighborhoods(made, k=5, queries=asked)
+    assert not used
+    monkeypatch.setattr(relate_module, "COMPILED_PRODUCTS", 20 * 400 * 30)
+    same_neighborhoods(plain, neighborhoods(made, k=5, queries=asked))
+    assert used
 
 
 def test_large_k_and_small_maps_are_searched_whole(monkeypatch):

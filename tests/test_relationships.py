@@ -6,6 +6,7 @@ import pytest
 from builders import map_of, module_profiles, names_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 from scipy.stats import false_discovery_control, hypergeom
 
 from explorer.relate import neighborhood
@@ -16,6 +17,8 @@ from explorer.relationships import (
     Relationships,
     compare_enrichment,
     enrichment,
+    enrichment_of,
+    index_gene_sets,
 )
 
 UNIVERSE = names_of(60)
@@ -106,6 +109,21 @@ def test_enrichment_is_that_of_a_loop(seed, n_drawn, with_query):
         assert line["members found"] == ", ".join(name for name in neighbors if name in members)
         assert line["query in set"] is (query in members)
     assert table["p"].is_sorted()
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10_000), query=st.sampled_from([None, "P0007", "elsewhere", "nobody"]))
+def test_sets_looked_up_before_give_the_same(seed, query):
+    sets = random_sets(seed)
+    sets = GeneSets(sets.name, {name: (*members, "elsewhere") for name, members in sets.sets.items()})
+    neighbors = ["elsewhere", *np.random.default_rng(seed).choice(UNIVERSE, 6, replace=False).tolist()]
+    index = index_gene_sets(UNIVERSE, [sets])
+    found = enrichment_of(neighbors, index, query=query, sizes=(4, 12))
+    assert_frame_equal(found, enrichment(neighbors, UNIVERSE, [sets], query=query, smallest=4, largest=12))
+    members = {name: set(own) for name, own in sets.sets.items()}
+    assert found["query in set"].to_list() == [query in members[name] for name in found["gene set"]]
+    outside = {query} & set(UNIVERSE)
+    assert found["set size"].to_list() == [len(members[name] & set(UNIVERSE) - outside) for name in found["gene set"]]
 
 
 def test_all_sets_tested_count_towards_q_even_those_without_a_shared_member():

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from explorer.replicates import pair_consistency, profiles
+from explorer import replicates as replicates_module
+from explorer.replicates import lengths, pair_consistency, profile_lengths, profiles
 from explorer.retrieval import unit_vectors
 from explorer.rowsums import sum_runs
 
@@ -51,6 +52,31 @@ def test_consistency_of_replicates_is_the_mean_over_pairs(seed, batches, guides)
     guide = owner * 3 + rng.integers(0, 3, n) if guides else None
     found = pair_consistency(unit_vectors(rows), rows.any(axis=1).astype(int), owner, batch=batch, guide=guide)
     np.testing.assert_allclose(found, consistency_naive(rows, owner, batch=batch, guide=guide), atol=1e-9)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.booleans(), st.booleans(), st.sampled_from([1, 8 * 4 * 9]))
+def test_owners_taken_in_stretches_do_not_matter(seed, batches, guides, block_bytes):
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(5, 40))
+    # Some owners have no line.
+    rows, owner = rng.normal(size=(n, 4)), np.sort(rng.integers(0, 9, n))
+    batch = rng.integers(0, 3, n) if batches else None
+    guide = np.sort(rng.integers(0, 3, n) + 3 * owner) if guides else None
+    counts = rng.integers(1, 4, n)
+    consistency = pair_consistency(unit_vectors(rows), counts, owner, batch=batch, guide=guide)
+    length = profile_lengths(rows, counts, owner, guide=guide)
+    np.testing.assert_allclose(length, lengths(profiles(rows, counts, owner, guide=guide)), rtol=1e-12)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(replicates_module, "_MOST_WHOLE", 0)
+        patch.setattr(replicates_module, "_BLOCK_BYTES", block_bytes)
+        found = pair_consistency(unit_vectors(rows), counts, owner, batch=batch, guide=guide)
+        np.testing.assert_allclose(found, consistency, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(profile_lengths(rows, counts, owner, guide=guide), length, rtol=1e-12)
+        # Lines in any order are put in order as a whole.
+        turned = {name: None if key is None else key[::-1] for name, key in (("batch", batch), ("guide", guide))}
+        found = pair_consistency(unit_vectors(rows)[::-1], counts[::-1], owner[::-1], **turned)
+    np.testing.assert_allclose(found, consistency, rtol=1e-9, atol=1e-12)
 
 
 def test_sums_of_cells_give_what_single_replicates_give():
