@@ -272,10 +272,10 @@ def ladder_and_strip(comparison, distribution, found_yardsticks, table, titles, 
         [
             mo.md("## How far do they agree?"),
             mo.md(fill("{sentence}", sentence=wording.agreement_details(comparison, distribution))),
-            strip,
+            charts.Displayed(strip),
             mo.md(fill("{sentence}", sentence=wording.yardstick_sentence(found_yardsticks, comparison))),
             mo.md("## The two neighbourhoods, rank by rank"),
-            ladder,
+            charts.Displayed(ladder),
             mo.md(
                 "<small>A line joins a shared neighbour; a ring marks a known relationship; numbers are cosines.</small>"
             ),

@@ -8,6 +8,7 @@ with app.setup:
 
     from explorer import catalog as catalogs
     from explorer import (
+        charts,
         judge_charts,
         judge_details,
         judge_exports,
@@ -169,7 +170,7 @@ def differences(answer):
     mo.vstack(
         [
             mo.md("## Every difference, with its 95 % interval"),
-            forest,
+            charts.Displayed(forest),
             mo.md(fill("<small>{text}</small>", text=wording_checks.FOREST_NOTE)),
         ]
     ) if forest is not None else None
@@ -190,7 +191,9 @@ def at_my_budget(answer, budget_cancel, budget_ticker, budget_work):
             mo.md("## At my budget"),
             mo.md("\n".join(fill("- {text}", text=text) for text in wording_checks.budget_sentences(answer.judgement))),
             mo.md(fill("<small>{text}</small>", text=wording_judge.HITS_NOTE)),
-            judge_charts.budget_curve(at_budget.curve, budget=answer.view.budget, names=judged.sides(answer)),
+            charts.Displayed(
+                judge_charts.budget_curve(at_budget.curve, budget=answer.view.budget, names=judged.sides(answer))
+            ),
             mo.md(fill("<small>{text}</small>", text=wording_checks.CURVE_NOTE)),
             mo.md("### Pairs on which the two lists disagree"),
             small_table(at_budget.pairs, formats=judge_details.PAIR_FORMATS),
@@ -233,7 +236,9 @@ def attribution(answer, grid_button, grid_cancel, grid_ticker, grid_work):
     mo.vstack(
         [
             mo.md("## What learning adds, and what alignment adds"),
-            judge_charts.grid_heat(grid_work.result, marked=judged.sides(answer), alignment=answer.view.align),
+            charts.Displayed(
+                judge_charts.grid_heat(grid_work.result, marked=judged.sides(answer), alignment=answer.view.align)
+            ),
             mo.md(fill("<small>{text}</small>", text=wording_checks.grid_note(grid_work.result, answer.view))),
         ]
     )
@@ -254,13 +259,15 @@ def owed_to(answer, check_cancel, check_ticker, check_work):
         [
             mo.md("## Is it only effect size, or popularity?"),
             mo.md(fill("{text}", text=wording_checks.MATCHED_NOTE)),
-            judge_charts.matched_recall(judged.source_table(answer.judgement), names=_names),
+            charts.Displayed(judge_charts.matched_recall(judged.source_table(answer.judgement), names=_names)),
             mo.md("### Within strata"),
             mo.md(fill("{text}", text=wording_checks.strata_sentence(checks, answer.judgement))),
-            judge_charts.strata_chart(checks.strata, names=_names) if checks.strata is not None else "",
+            charts.Displayed(judge_charts.strata_chart(checks.strata, names=_names))
+            if checks.strata is not None
+            else "",
             mo.md("### Does similarity say how likely a pair is to be known?"),
             mo.md(fill("{text}", text=wording_checks.reliability_sentence(checks, answer.judgement))),
-            judge_charts.reliability_chart(judge_details.reliability_frame(checks), names=_names),
+            charts.Displayed(judge_charts.reliability_chart(judge_details.reliability_frame(checks), names=_names)),
             mo.md("### Do replicates repeat better?"),
             mo.md(fill("{text}", text=wording_checks.replicates_sentence(checks))),
             small_table(_replicates, formats=judge_details.REPLICATE_FORMATS) if _replicates.height else "",

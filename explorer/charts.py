@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from itertools import compress
@@ -114,6 +115,30 @@ def overlap_counts(overlaps: npt.NDArray[np.float64]) -> pl.DataFrame:
     """Count the queries at each overlap, to three decimals: columns ``overlap, perturbations``."""
     values, counts = np.unique(np.round(overlaps, 3), return_counts=True)
     return pl.DataFrame({"overlap": values, "perturbations": counts})
+
+
+class Displayed:
+    """A chart as a page shows it: its specification, written once and not checked again.
+
+    Left to itself a notebook writes every chart twice and checks it against the whole grammar, which takes longer than
+    all else that a click needs; that the charts are valid is for the tests to say.
+
+    Parameters
+    ----------
+    chart
+        Any Altair chart.
+    """
+
+    __slots__ = ("_grammar", "_specification")
+
+    def __init__(self, chart: alt.TopLevelMixin) -> None:
+        import altair as alt
+
+        self._grammar = alt.SCHEMA_VERSION.partition(".")[0]
+        self._specification = json.dumps(chart.to_dict(validate=False))
+
+    def _mime_(self) -> tuple[str, str]:
+        return f"application/vnd.vegalite.{self._grammar}+json", self._specification
 
 
 def rank_ladder(table: pl.DataFrame, *, titles: tuple[str, str], k: int) -> alt.LayerChart | alt.FacetChart:

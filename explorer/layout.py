@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -24,6 +25,8 @@ MOST_TRUST_QUERIES = 200
 # Profiles in float64 that are held at once, and the bytes beyond which a map is not converted as a whole.
 _BLOCK_BYTES = 8 * 2**20
 _MOST_WHOLE_BYTES = 64 * 2**20
+# Where numba has no OpenMP its threads end the process when two pieces of work use them at once.
+_one_umap = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,7 +137,7 @@ def umap_layout(perturbation_map: PerturbationMap, *, seed: int = 0) -> Layout:
         return pca_layout(perturbation_map)
     import warnings
 
-    with warnings.catch_warnings():
+    with _one_umap, warnings.catch_warnings():
         # Each is advice about speed or an optional neural variant, none about the result.
         warnings.filterwarnings("ignore", message="n_jobs value")
         warnings.filterwarnings("ignore", message=".*[Tt]ensorflow.*")

@@ -176,6 +176,8 @@ def _import_ahead() -> None:
     for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
         if module.name not in _NOT_AHEAD:
             import_module(f"explorer.{module.name}")
+    # It checks every part of a chart against the whole grammar while it is built; the tests did that.
+    import_module("altair.utils.schemapi").disable_debug_mode()
 
 
 def _parse_one_at_a_time() -> None:
@@ -362,6 +364,7 @@ def _log_to_stderr() -> None:
         logger = logging.getLogger(name)
         logger.handlers[:] = []
         logger.propagate = True
+        logger.setLevel(logging.WARNING)
     logging.getLogger("explorer").setLevel(logging.INFO)
     # It warns of every message to a page that was just closed, some forty times each.
     logging.getLogger("asyncio").setLevel(logging.ERROR)

@@ -1,9 +1,11 @@
 """Charts: valid, exported offline, and names in them are text."""
 
+import json
 import re
 import struct
 from xml.etree import ElementTree
 
+import altair as alt
 import numpy as np
 import polars as pl
 import pytest
@@ -238,3 +240,10 @@ def test_a_heading_says_what_a_figure_shows():
         static_pair(frame_of(GENES), titles=("a", "b"), captions=("", "")), "svg", heading="TP53 & <b>"
     )
     assert "TP53 &amp; &lt;b&gt;" in drawn.decode()
+
+
+def test_a_displayed_chart_is_the_chart_itself():
+    chart = rank_ladder(table_of(["A", "B", "C", "D"]), titles=("one", "other"), k=3)
+    kind, specification = charts.Displayed(chart)._mime_()
+    assert kind == f"application/vnd.vegalite.{alt.SCHEMA_VERSION.split('.')[0]}+json"
+    assert json.loads(specification) == json.loads(chart.to_json())

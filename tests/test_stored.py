@@ -124,7 +124,9 @@ def test_a_file_that_goes_while_it_is_read(toy, monkeypatch):
         shutil.rmtree(toy)
     else:
         toy.unlink()
-    with pytest.raises(InputError, match=r"toy.* (is truncated or damaged; copy|lacks the chunk|was changed while it was open)") as caught:
+    with pytest.raises(
+        InputError, match=r"toy.* (is truncated or damaged; copy|lacks the chunk|was changed while it was open)"
+    ) as caught:
         list(blocks)
     assert "\n" not in str(caught.value)
 

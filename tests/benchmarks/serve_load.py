@@ -175,7 +175,11 @@ class Visitor:
         self.clicked += 1
         body = {
             "modelId": self.model,
-            "message": {"method": "update", "state": {"click": [index, self.clicked, self.revision]}, "bufferPaths": []},
+            "message": {
+                "method": "update",
+                "state": {"click": [index, self.clicked, self.revision]},
+                "bufferPaths": [],
+            },
             "buffers": [],
         }
         began = time.monotonic()
