@@ -130,7 +130,7 @@ def test_an_object_column_of_a_parquet_file(tmp_path, planted):
     path = tmp_path / "rows.parquet"
     table = observations()
     table.with_columns(one=1.0, gene=pl.Series([planted] * table.height)).write_parquet(path)
-    with pytest.raises(InputError, match="'gene' holds 'Binary', expected text or numbers"):
+    with pytest.raises(InputError, match="column 'gene' holds Binary, expected text or numbers"):
         load_dataset(path, roles={"perturbation": "gene"})
 
 

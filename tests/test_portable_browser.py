@@ -315,6 +315,7 @@ def test_nothing_but_ours_can_run(browser, saved):
         visit.console_errors.clear()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("app", "said"), [("explore", "Who are its neighbours?"), ("judge", "Is latent worth it?")])
 def test_notebooks_offer_the_page(browser, tmp_path, app, said):
     root = verdicts.write_catalog(tmp_path / "catalog")

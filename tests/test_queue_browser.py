@@ -103,6 +103,7 @@ def choose_alignment(visit: Visit, method: str) -> None:
     visit.page.get_by_label("Alignment", exact=True).select_option(label=method)
 
 
+@pytest.mark.slow
 def test_a_place_in_the_queue_and_who_leaves_it(gate, browser):
     gate.close("center-scale")
     with opened(browser, gate.link("none")) as first:

@@ -290,6 +290,7 @@ def test_own_pages_on_a_phone_and_in_the_dark(demo_served, browser, width, dark)
         assert visit.page.get_by_role("link").count() == 4
 
 
+@pytest.mark.slow
 def test_a_page_left_open_while_the_server_restarts(browser, hostile, environment):
     port = free_port()
     with contextlib.ExitStack() as stack:

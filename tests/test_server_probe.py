@@ -319,6 +319,7 @@ def test_what_a_socket_may_not_choose(asker, cookie, catalog):
     assert asker.socket_status(f"/explore/ws?session_id={named}&x=" + "a" * 4000, cookie) == 101
 
 
+@pytest.mark.slow
 def test_too_many_pages_of_one_visitor(asker, served, cookie):
     with contextlib.ExitStack() as stack:
         for number in range(20):
