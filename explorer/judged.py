@@ -14,7 +14,7 @@ from explorer.align import METHODS
 from explorer.card import CARD_FILE
 from explorer.catalog import Catalog, identity_of, shared_knowledge
 from explorer.errors import InputError, as_text, listed, shown, unknown_name
-from explorer.judgements import default_alignment, own_sources, shared_judgement
+from explorer.judgements import own_sources, shared_judgement, usual_alignment
 from explorer.load import Dataset
 from explorer.partners import DEFAULT_K
 from explorer.significance import SignFlip
@@ -170,15 +170,6 @@ def is_in_card(dataset: Dataset) -> bool:
         and defaults.get("left") in simple_names(dataset)
         and defaults.get("right") in learned_names(dataset)
     )
-
-
-def usual_alignment(dataset: Dataset, context: str) -> str:
-    """Alignment to judge by where none is chosen."""
-    try:
-        return default_alignment(dataset, context)
-    except InputError:
-        # That the rows can't be read is said where the verdict would stand.
-        return "none"
 
 
 def declared_view(dataset: Dataset, context: str, *, budget: int = DEFAULT_BUDGET) -> JudgeView:

@@ -127,6 +127,15 @@ def default_alignment(dataset: Dataset, context: str) -> str:
     return "center" if _n_control_batches(dataset, context) > 1 else "none"
 
 
+def usual_alignment(dataset: Dataset, context: str) -> str:
+    """Alignment to show where none is chosen: as to judge by, and ``none`` where the rows can't be read."""
+    try:
+        return default_alignment(dataset, context)
+    except InputError:
+        # That they can't be read is said where the answer would stand.
+        return "none"
+
+
 def shared_judgement(
     dataset: Dataset,
     context: str,

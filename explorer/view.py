@@ -14,6 +14,7 @@ from explorer.align import METHODS
 from explorer.catalog import Catalog
 from explorer.compare import common_maps
 from explorer.errors import InputError, as_text, listed, shown, unknown_name
+from explorer.judgements import usual_alignment
 from explorer.load import Dataset
 
 T = TypeVar("T")
@@ -105,7 +106,7 @@ def read_view(parameters: Mapping[str, object], catalog: Catalog) -> tuple[View,
         query=given.get("query", defaults.get("query", "")),
         left=choose("left", "representation", representations, left),
         right=choose("right", "representation", representations, right),
-        align=choose("align", "alignment", METHODS, defaults.get("align", "none")),
+        align=choose("align", "alignment", METHODS, usual_alignment(dataset, context)),
         k=k,
         direction=choose("direction", "direction", DIRECTIONS, SIMILAR),
         among=choose("among", "choice of perturbations", AMONG, EVERY),

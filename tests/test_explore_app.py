@@ -379,6 +379,9 @@ def test_query_without_a_profile(app, tmp_path):
     rows = pl.read_parquet(root / "toy" / "rows_alpha.parquet")
     table = pl.read_parquet(path)
     features = [column for column in table.columns if column.startswith("feature_")]
+    # Unaligned, a row of zeros has no direction.
+    card = root / "toy" / "card.toml"
+    card.write_text(card.read_text().replace("[defaults]", '[defaults]\nalign = "none"'))
     silent = (rows["gene"] == "GENE00").alias("silent")
     table.with_columns(pl.when(silent).then(0.0).otherwise(pl.col(features)).name.keep()).write_parquet(path)
     found = shown(app, root)

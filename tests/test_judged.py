@@ -41,9 +41,9 @@ from explorer.judged import (
     source_names,
     source_table,
     start_judging,
-    usual_alignment,
     usual_sources,
 )
+from explorer.judgements import usual_alignment
 from explorer.work import Workshop
 
 ASKED = {

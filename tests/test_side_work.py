@@ -107,7 +107,7 @@ def test_a_click_waits_for_nobody(workshop, catalog):
         answer, problem = answer_of(maps, catalog, clicked)
         assert (problem, answer.view.query) == ("", name)
         assert start_details(catalog, answer.view, answer.pair).state == "done"
-    assert start_maps(catalog, replace(view, align="center")).place == 1
+    assert start_maps(catalog, replace(view, align="none")).place == 1
     turn.end()
 
 
@@ -116,7 +116,7 @@ def test_sessions_that_look_at_the_same_maps_share_the_work(workshop, catalog):
     view = view_of(catalog)
     tickets = [start_maps(catalog, replace(view, query=name, k=k)) for name in ("GENE01", "GENE02") for k in (2, 3)]
     assert [ticket.place for ticket in tickets] == [1, 1, 1, 1]
-    assert start_maps(catalog, replace(view, align="center")).place == 2
+    assert start_maps(catalog, replace(view, align="none")).place == 2
     turn.end()
     assert all(ticket.wait(SOON) for ticket in tickets)
 
@@ -195,6 +195,6 @@ def test_another_view_withdraws_the_work_on_umap_pictures(workshop, catalog):
     wished = Wished()
     assert umaps_of(catalog, view, wished, begin=True).state == "waiting"
     assert workshop.n_unfinished == 2
-    assert umaps_of(catalog, replace(view, align="center"), wished, begin=False) is None
+    assert umaps_of(catalog, replace(view, align="none"), wished, begin=False) is None
     assert workshop.n_unfinished == 1
     turn.end()

@@ -43,7 +43,7 @@ HOSTILE = [
     *PAYLOADS, "", " ", "None", "nan", "NaN", "-1", "0", "1e9", "1.5", "9" * 6000, "x" * 100_000, "../../etc/passwd",
     ["raw", "latent"], [], [[]], None, 5, 1e308, float("nan"), {"a": 1}, b"raw", "\x00", "\ud800", "__class__",
 ]  # fmt: skip
-DEFAULT = View("one", "cells", "", "raw", "latent")
+DEFAULT = View("one", "cells", "", "raw", "latent", align="center")
 EXAMPLE = View("two", "again", "TP53", "latent", "raw", "tvn", 20, "opposite", ("MDM2", "RPL5"), "abc.def", "active")
 
 
@@ -137,7 +137,7 @@ def test_default_sides(tmp_path, kinds, sides):
         (
             "align",
             "centre",
-            "unknown alignment 'centre': did you mean 'center'?; showing 'none' instead",
+            "unknown alignment 'centre': did you mean 'center'?; showing 'center' instead",
         ),
         ("direction", "up", "unknown direction 'up': choose one of 'similar', 'opposite'; showing 'similar' instead"),
         (
