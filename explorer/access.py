@@ -70,9 +70,11 @@ def read_token(token_file: Path | None, environment: Mapping[str, str]) -> str |
 
 def _checked_token(token: str, where: str) -> str:
     if not LEAST_TOKEN_CHARACTERS <= len(token) <= 1024 or not token.isascii() or not token.isprintable():
+        lines = len(token.splitlines())
+        got = f"{lines} lines" if lines > 1 else f"{len(token):,}"
         message = (
-            f"{where} must hold one line of {LEAST_TOKEN_CHARACTERS} to 1,024 printable ASCII characters, got "
-            f"{len(token):,}: make one with python -c 'import secrets; print(secrets.token_urlsafe(24))'"
+            f"{where} must hold one line of {LEAST_TOKEN_CHARACTERS} to 1,024 printable ASCII characters, got {got}: "
+            "make one with python3 -c 'import secrets; print(secrets.token_urlsafe(24))'"
         )
         raise InputError(message)
     return token

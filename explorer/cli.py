@@ -155,7 +155,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="ADDRESS",
         help="a reverse proxy whose X-Forwarded-For is believed; may be repeated",
     )
-    serve.add_argument("--most-pages", type=int, default=200, metavar="N", help="pages open at once (default: 200)")
+    serve.add_argument("--most-pages", type=_pages, default=200, metavar="N", help="pages open at once (default: 200)")
     serve.add_argument("--no-warm", action="store_true", help="make first pages when they are asked for")
     serve.set_defaults(run=_serve)
     return parser
@@ -165,6 +165,13 @@ def _port(text: str) -> int:
     if text.isascii() and text.isdecimal() and int(text) <= 65_535:
         return int(text)
     msg = f"expected a port from 0 to 65535, got {shown(text)}"
+    raise argparse.ArgumentTypeError(msg)
+
+
+def _pages(text: str) -> int:
+    if text.isascii() and text.isdecimal() and 1 <= int(text) <= 100_000:
+        return int(text)
+    msg = f"expected a number of pages from 1 to 100000, got {shown(text)}"
     raise argparse.ArgumentTypeError(msg)
 
 

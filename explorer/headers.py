@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Sequence
 from html import escape, unescape
+from pathlib import Path
 
 from explorer.routes import Part
 
@@ -29,7 +31,7 @@ _SETTINGS = re.compile(r'^(\s*"config(?:Overrides)?": )(\{.*\})(,?)$', re.MULTIL
 _ELEMENT = re.compile(r'(<marimo-user-config\b[^>]*\bdata-config=")([^"]*)(")')
 _SHOWN_ON = ("display", "runtime", "completion", "formatting", "diagnostics")
 # The page's menu offers an export that does not exist here; the apps' own downloads say more.
-_NO_MENU = '<style>[data-testid="notebook-actions-dropdown"] { display: none; }</style></head>'
+_NO_MENU = '<style>[data-testid="notebook-actions-dropdown"] { display: none; }</style>'
 
 _ALWAYS = (
     ("x-content-type-options", "nosniff"),
@@ -86,13 +88,18 @@ def with_nonce(page: str, *, nonce: str, hidden: Sequence[str]) -> str:
         page = page.replace(path, path.rstrip("/").rpartition("/")[2])
     # The worker serves a folder of public files, which these apps have not.
     page = re.sub(r"<script[^>]*>\s*if \('serviceWorker' in navigator\).*?</script>", "", page, flags=re.DOTALL)
-    page = page.replace("</head>", _NO_MENU, 1)
+    page = page.replace("</head>", f"{_NO_MENU}<script>{_watch()}</script></head>", 1)
     page = _ELEMENT.sub(lambda found: f"{found[1]}{escape(_harmless(unescape(found[2])))}{found[3]}", page)
     page = _SETTINGS.sub(lambda found: f"{found[1]}{_harmless(found[2])}{found[3]}", page)
     # 400 KB that only decorate a page whose line is cut.
     page = re.sub(r'<link rel="preload"[^>]*\bas="image"[^>]*>', "", page)
     page = re.sub(r"file:///?[^\"'&<\\\s]*", "file:///", page)
     return re.sub(r"<(script|link)\b", rf'<\1 nonce="{nonce}"', page)
+
+
+@functools.cache
+def _watch() -> str:
+    return Path(__file__).with_name("watch.js").read_text(encoding="utf-8")
 
 
 def _harmless(settings: str) -> str:

@@ -301,6 +301,9 @@ def serve(settings: ServerSettings) -> None:
     InputError
         As `make_app` does, or when the address can't be listened on.
     """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # From the first import on. uvicorn stops politely, then raises the signal again for whoever waited before it.
+        signal.signal(number, _leave)
     import uvicorn
 
     app = make_app(settings)
@@ -321,12 +324,10 @@ def serve(settings: ServerSettings) -> None:
         lifespan="on",
     )
     listening = _listen(settings.host, settings.port)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        # uvicorn stops politely, then raises the signal again for whoever waited for it before.
-        signal.signal(number, _leave)
     host, port = listening.getsockname()[:2]
-    url = settings.base_url or f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    sys.stderr.write(f"explorer: serving {shown(settings.catalog.name)} at {url}/ (Ctrl-C stops)\n")
+    own = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    url, here = (own, "") if settings.base_url is None else (settings.base_url.rstrip("/"), f"listening on {own}; ")
+    sys.stderr.write(f"explorer: serving {shown(settings.catalog.name)} at {url}/ ({here}Ctrl-C stops)\n")
     with listening:
         asyncio.run(uvicorn.Server(config).serve(sockets=[listening]))
 
@@ -368,3 +369,5 @@ def _log_to_stderr() -> None:
     logging.getLogger("explorer").setLevel(logging.INFO)
     # It warns of every message to a page that was just closed, some forty times each.
     logging.getLogger("asyncio").setLevel(logging.ERROR)
+    # It takes a socket that was refused with a status for one that was forgotten.
+    logging.getLogger("uvicorn.error").addFilter(lambda record: "without completing handshake" not in record.msg)

@@ -44,7 +44,7 @@ def test_a_token_comes_from_a_file_or_from_the_environment(tmp_path):
         (TOKEN.encode(), 0o604, "every user of this machine: run chmod o-r"),
         (b"short", 0o600, "16 to 1,024 printable ASCII characters, got 5"),
         (b"", 0o600, "got 0"),
-        (b"two lines of text\nand more", 0o600, "must hold one line"),
+        (b"two lines of text\nand more", 0o600, "got 2 lines"),
         (b"\xff" * 20, 0o600, "printable ASCII"),
         (b"a" * 5000, 0o600, "got 4,097"),
     ],

@@ -32,3 +32,10 @@ def test_a_page_gets_its_nonce_and_loses_its_paths():
     assert "<p>explore.py</p>" in found
     assert found.count('nonce="N"') == 3
     assert '<script nonce="N" type="module" src="./assets/i.js">' in found
+
+
+def test_a_page_says_when_its_line_is_cut():
+    found = with_nonce('<html><head></head><body><script src="a.js"></script></body></html>', nonce="N", hidden=())
+    assert found.index("window.fetch") < found.index("a.js")
+    assert found.count('<script nonce="N"') == 2
+    assert "</script>" not in found[found.index("window.fetch") : found.index("})();")]

@@ -264,11 +264,15 @@ def test_login_leads_to_what_was_asked_for(demo_served, browser):
             shown = [one.page.locator("strong", has_text="USP22: ").inner_text() for one in (visit, other)]
             assert shown[0] == shown[1]
             require_quiet(other)
-        visit.page.goto(f"{demo_served.url}/")
-        visit.page.get_by_role("button", name="Log out").click()
-        visit.page.get_by_label("Token").wait_for()
+        # In another tab: the page that is still open says so at its next request.
+        tab = visit.page.context.new_page()
+        tab.goto(f"{demo_served.url}/")
+        tab.get_by_role("button", name="Log out").click()
+        tab.get_by_label("Token").wait_for()
         assert visit.page.context.cookies() == []
-        visit.page.goto(view)
+        visit.page.get_by_label("Show the most").select_option(label="opposite")
+        visit.page.get_by_role("alert").get_by_text("You are logged out").wait_for()
+        visit.page.get_by_role("link", name="Open it again").click()
         visit.page.get_by_label("Token").wait_for()
 
 
