@@ -22,7 +22,7 @@ with app.setup:
     )
     from explorer import view as views
     from explorer.card import cautions_about
-    from explorer.text import fill
+    from explorer.text import as_sentence, fill
 
 
 @app.function(hide_code=True)
@@ -80,7 +80,9 @@ def elsewhere(context_control, first):
 
 @app.cell(hide_code=True)
 def cannot_open(catalog_problem):
-    mo.callout(mo.md(fill("{problem}", problem=catalog_problem)), kind="danger") if catalog_problem else None
+    mo.callout(
+        mo.md(fill("{problem}", problem=as_sentence(catalog_problem))), kind="danger"
+    ) if catalog_problem else None
     return
 
 
@@ -121,7 +123,9 @@ def controls(
 def notices(cautions, link_notice, link_warning, list_notice, positions, problems, query_problem):
     _every = (*problems, query_problem, link_warning, list_notice, link_notice, *cautions, *positions)
     _said = [sentence for sentence in _every if sentence]
-    mo.callout(mo.vstack([mo.md(fill("{text}", text=text)) for text in _said]), kind="warn") if _said else None
+    mo.callout(
+        mo.vstack([mo.md(fill("{text}", text=as_sentence(text))) for text in _said]), kind="warn"
+    ) if _said else None
     return
 
 
@@ -141,7 +145,7 @@ def waited(asked_view, catalog, get_pictures, map_cancel, map_ticker, map_work):
 def cannot_show(again_button, maps_made, view_problem):
     mo.vstack(
         [
-            mo.callout(mo.md(fill("{problem}", problem=view_problem)), kind="danger"),
+            mo.callout(mo.md(fill("{problem}", problem=as_sentence(view_problem))), kind="danger"),
             again_button if maps_made.may_work_again else "",
         ]
     ) if view_problem else None
@@ -291,11 +295,11 @@ def neighbor_table(pair, table, view):
 
 
 @app.cell(hide_code=True)
-def gene_sets(gene_set_table, view):
+def gene_sets(catalog, gene_set_table, view):
     mo.vstack(
         [
             mo.md("## What the neighbours have in common"),
-            mo.md(fill("{sentence}", sentence=wording.gene_set_sentence(gene_set_table, view))),
+            mo.md(fill("{sentence}", sentence=wording.gene_set_sentence(gene_set_table, view, catalog=catalog))),
             mo.ui.table(
                 gene_set_table,
                 selection=None,

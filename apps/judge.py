@@ -9,6 +9,7 @@ with app.setup:
     from explorer import catalog as catalogs
     from explorer import (
         charts,
+        digits,
         judge_charts,
         judge_details,
         judge_exports,
@@ -22,7 +23,7 @@ with app.setup:
         work,
     )
     from explorer import view as views
-    from explorer.text import fill
+    from explorer.text import as_sentence, fill
 
 
 @app.function(hide_code=True)
@@ -36,7 +37,8 @@ def small_table(frame, *, formats):
         show_data_types=False,
         show_download=False,
         show_search=frame.height > 10,
-        format_mapping=formats,
+        # As the sentences beside it write them.
+        format_mapping=digits.cells(formats),
     )
 
 
@@ -62,7 +64,9 @@ def elsewhere(context_control, first):
 
 @app.cell(hide_code=True)
 def cannot_open(catalog_problem):
-    mo.callout(mo.md(fill("{problem}", problem=catalog_problem)), kind="danger") if catalog_problem else None
+    mo.callout(
+        mo.md(fill("{problem}", problem=as_sentence(catalog_problem))), kind="danger"
+    ) if catalog_problem else None
     return
 
 
@@ -101,13 +105,15 @@ def controls(
 
 @app.cell(hide_code=True)
 def notices(problems):
-    mo.callout(mo.vstack([mo.md(fill("{text}", text=text)) for text in problems]), kind="warn") if problems else None
+    mo.callout(
+        mo.vstack([mo.md(fill("{text}", text=as_sentence(text))) for text in problems]), kind="warn"
+    ) if problems else None
     return
 
 
 @app.cell(hide_code=True)
 def cannot_judge(view_problem):
-    mo.callout(mo.md(fill("{problem}", problem=view_problem)), kind="danger") if view_problem else None
+    mo.callout(mo.md(fill("{problem}", problem=as_sentence(view_problem))), kind="danger") if view_problem else None
     return
 
 
@@ -125,7 +131,10 @@ def waited(cancel_button, ticker, ticket):
 
 @app.cell(hide_code=True)
 def answered(finished):
-    mo.stop(finished.result is None, mo.callout(mo.md(fill("{problem}", problem=finished.problem)), kind="danger"))
+    mo.stop(
+        finished.result is None,
+        mo.callout(mo.md(fill("{problem}", problem=as_sentence(finished.problem))), kind="danger"),
+    )
     answer = finished.result
     return (answer,)
 
@@ -135,6 +144,7 @@ def verdict(answer, catalog, link_warning, meter):
     _found, _view = answer.judgement, answer.view
     mo.vstack(
         [
+            mo.callout(mo.md(fill("{text}", text=as_sentence(link_warning))), kind="warn") if link_warning else "",
             mo.callout(
                 mo.md(
                     fill(
@@ -326,7 +336,7 @@ def before_the_screen(power_button, power_controls):
 @app.cell(hide_code=True)
 def power_found(power_cancel, power_problem, power_ticker, power_work):
     power_ticker.value, power_cancel.value
-    mo.stop(bool(power_problem), mo.callout(mo.md(fill("{problem}", problem=power_problem)), kind="warn"))
+    mo.stop(bool(power_problem), mo.callout(mo.md(fill("{problem}", problem=as_sentence(power_problem))), kind="warn"))
     mo.stop(power_work is None)
     mo.stop(
         not power_work.wait_at_first(work.patience(mo.app_meta().mode)),
@@ -464,9 +474,9 @@ def choices(catalog, first):
         value=first.budget,
         debounce=True,
         show_value=True,
-        label="Budget",
+        label="Pairs to test (budget)",
     )
-    k_control = mo.ui.dropdown(judged.neighbor_steps(first.k), value=str(first.k), label="k")
+    k_control = mo.ui.dropdown(judged.neighbor_steps(first.k), value=str(first.k), label="Neighbours (k)")
     judge_button = mo.ui.run_button(label="Judge", tooltip="Runs by itself; here to begin again after Cancel")
     return (
         align_control,

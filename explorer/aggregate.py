@@ -27,7 +27,7 @@ from explorer.moments import (
 )
 from explorer.rowsums import sum_runs
 from explorer.screen import Kind, Representation, Screen
-from explorer.totals import GuideTotals, unit_totals
+from explorer.totals import GuideTotals, require_totals_memory, unit_totals
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -268,13 +268,16 @@ def build_map(
     Raises
     ------
     InputError
-        When a name is unknown, controls are missing, or fewer than three perturbations are left.
+        When a name is unknown, controls are missing, fewer than three perturbations are left, or the map has no
+        room in memory.
     """
     choice = _Choice(alignment, checked_aggregate(aggregate), filter_name, seed)
     check_method(alignment)
     engine = engine or LocalEngine()
     source = screen.representation(representation)
     labels = label_rows(screen, rows=rows, most_sampled=0)
+    # Before the first of two passes: reading the rows may take an hour.
+    require_totals_memory(labels, source.n_features)
     if keeps_units(labels, source.n_features, alignment):
         moments = engine.moments(source, labels, covariance=needs_covariance(alignment), progress=progress)
         require_rows(moments, source)
@@ -414,7 +417,7 @@ def _finished(
         names, profiles = aggregate_rows(representation, moments, fitted)
     else:
         names, profiles = _perturbations(totals, choice.aggregate)
-    excluded = describe_excluded(moments, screen)
+    excluded = describe_excluded(moments.excluded, screen)
     recipe = Recipe(
         dataset=screen.dataset,
         context=screen.context.name,

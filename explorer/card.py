@@ -164,21 +164,19 @@ def read_toml(path: Path) -> dict[str, Any]:
     """
     try:
         if not path.resolve().is_relative_to(path.parent.resolve()):
-            message = (
-                f"{path.name!r} in {path.parent.name!r} is a link that leads out of its folder: copy the file there"
-            )
+            message = f"{path.parent.name}/{path.name} is a link that leads out of its folder: copy the file there"
             raise InputError(message)
         if path.exists() and not path.is_file():  # a pipe would be waited for
-            message = f"can't read {path.name!r} in {path.parent.name!r}: it is not a file; put a card there"
+            message = f"can't read {path.parent.name}/{path.name}: it is not a file; put a card there"
             raise InputError(message)
         with path.open("rb") as stream:
             content = stream.read(MOST_BYTES + 1)
     except (OSError, RuntimeError) as error:
-        message = f"can't read {path.name!r} in {path.parent.name!r}: {getattr(error, 'strerror', None) or error}"
+        message = f"can't read {path.parent.name}/{path.name}: {getattr(error, 'strerror', None) or error}"
         raise InputError(message) from error
     if len(content) > MOST_BYTES:
         message = (
-            f"{path.name!r} in {path.parent.name!r} is larger than {MOST_BYTES // 2**20} MiB: a card holds text for "
+            f"{path.parent.name}/{path.name} is larger than {MOST_BYTES // 2**20} MiB: a card holds text for "
             "people; put data into files beside it"
         )
         raise InputError(message)
@@ -187,7 +185,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         text = content.decode("utf-8").replace("\r\n", "\n")
         if _NESTED.search(text):
             message = (
-                f"{path.name!r} in {path.parent.name!r} has a name of more than {MOST_PARTS} parts with dots between "
+                f"{path.parent.name}/{path.name} has a name of more than {MOST_PARTS} parts with dots between "
                 "them: write a shorter one"
             )
             raise InputError(message)
@@ -196,7 +194,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise
     except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, a number of thousands of digits, nested lists
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error).splitlines()[0]
-        message = f"{path.name!r} in {path.parent.name!r} is not valid TOML: {reason}"
+        message = f"{path.parent.name}/{path.name} is not valid TOML: {reason}"
         raise InputError(message) from error
 
 
@@ -290,10 +288,10 @@ def inside(folder: Path, name: str) -> Path:
             # Python 3.13 resolves a link to itself as far as it can and says nothing.
             path.stat()
     except (OSError, RuntimeError, ValueError) as error:  # too long, a link to itself, a null character
-        message = f"the card of {folder.name!r} names {shown(name)}, which can't be opened: check the name"
+        message = f"{folder.name}/{CARD_FILE} names {shown(name)}, which can't be opened: check the name"
         raise InputError(message) from error
     if not path.is_relative_to(root) or path == root:
-        message = f"the card of {folder.name!r} names {shown(name)}: files must lie inside the dataset's folder"
+        message = f"{folder.name}/{CARD_FILE} names {shown(name)}: files must lie inside the dataset's folder"
         raise InputError(message)
     if not found:
         here = [item.name for item in root.iterdir() if item.name != CARD_FILE]
@@ -302,7 +300,7 @@ def inside(folder: Path, name: str) -> Path:
             if "." in name
             else f"; a key of an h5ad file is written X, layers/KEY or obsm/KEY: {shown(f'obsm/{name}')}?"
         )
-        msg = f"the card of {folder.name!r}: {unknown_name('file', name, here)}{hint}"
+        msg = f"{folder.name}/{CARD_FILE}: {unknown_name('file', name, here)}{hint}"
         raise InputError(msg)
     return path
 

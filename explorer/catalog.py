@@ -35,7 +35,8 @@ class Catalog:
     datasets
         Those that can be used.
     problems
-        One sentence for each folder that has a card and can't be used.
+        One sentence for each folder that can't be used: its card is wrong, or it holds data and has no card, or it is
+        a link that leads elsewhere.
     """
 
     datasets: Mapping[str, Dataset]
@@ -62,6 +63,9 @@ class Catalog:
         return self.datasets[name]
 
 
+# Folders that hold such files look meant as datasets.
+_DATA_SUFFIXES = (".h5ad", ".zarr", ".parquet", ".csv")
+
 _served: list[Path] = []
 
 
@@ -78,7 +82,8 @@ def served_path() -> Path | None:
 def open_catalog(path: str | Path) -> Catalog:
     """List the datasets below a folder; a dataset folder or a single file is a catalog of one.
 
-    Only folders directly below, with a plain name and a card, count; links that lead out do not.
+    Only folders directly below, with a plain name and a card, count; links that lead out, and folders of data without
+    a card, are said to be problems.
 
     Raises
     ------
@@ -103,6 +108,8 @@ def _open_folders(root: Path) -> Catalog:
         try:
             if _is_offered(folder, root) and not is_knowledge(folder):
                 datasets[folder.name] = load_dataset(folder, called=folder.name)
+            elif problem := _why_passed_over(folder, root):
+                problems[folder.name] = problem
         except InputError as error:
             problems[folder.name] = str(error)
     if not datasets:
@@ -123,6 +130,23 @@ def _is_offered(folder: Path, root: Path) -> bool:
         reason = getattr(error, "strerror", None) or "it can not be read"
         message = f"can't open {folder.name!r}: {reason}; check who may read it"
         raise InputError(message) from error
+
+
+def _why_passed_over(folder: Path, root: Path) -> str:
+    """Say why a folder that looks meant as a dataset is none; empty where it does not look so."""
+    if not NAME_PATTERN.fullmatch(folder.name):
+        return ""
+    try:
+        if not folder.is_dir():
+            return ""
+        if folder.resolve().parent != root.resolve():
+            # What lies outside is not looked at.
+            return f"{folder.name!r} is a link that leads out of the catalog: put the folder itself there"
+        if (folder / CARD_FILE).is_file() or not any(item.suffix in _DATA_SUFFIXES for item in folder.iterdir()):
+            return ""
+    except (OSError, RuntimeError):
+        return ""  # a link to itself, or what may not be seen
+    return f"no {CARD_FILE} in {folder.name!r}: write one beside its files, or take the folder out of the catalog"
 
 
 _shared = Shared()

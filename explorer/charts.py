@@ -23,6 +23,8 @@ OTHER_COLOR = "#9AA1AB"
 # marimo does not tell Python the theme that the browser follows, so text is a grey that reads on both.
 INK = "#767D87"
 _UNQUOTABLE = re.compile(r'[\\"\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]')
+# What the menu of a chart offers: saving it. The others show source code or send it to a site elsewhere.
+_MENU = {"export": True, "source": False, "compiled": False, "editor": False}
 _UNDRAWABLE = re.compile(r"[^\t\n\r\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -121,7 +123,7 @@ class Displayed:
     """A chart as a page shows it: its specification, written once and not checked again.
 
     Left to itself a notebook writes every chart twice and checks it against the whole grammar, which takes longer than
-    all else that a click needs; that the charts are valid is for the tests to say.
+    all else that a click needs; that the charts are valid is for the tests to say. Its menu saves it as SVG or PNG.
 
     Parameters
     ----------
@@ -135,7 +137,9 @@ class Displayed:
         import altair as alt
 
         self._grammar = alt.SCHEMA_VERSION.partition(".")[0]
-        self._specification = json.dumps(chart.to_dict(validate=False))
+        self._specification = json.dumps(
+            chart.to_dict(validate=False) | {"usermeta": {"embedOptions": {"actions": _MENU}}}
+        )
 
     def _mime_(self) -> tuple[str, str]:
         return f"application/vnd.vegalite.{self._grammar}+json", self._specification

@@ -22,19 +22,22 @@ from explorer.align import METHODS, check_method
 from explorer.build import build
 from explorer.card import cautions_about
 from explorer.catalog import open_catalog
+from explorer.digits import counted
 from explorer.errors import InputError, shown
 from explorer.expression import PrincipalComponentsSource
 from explorer.judge_report import judgement_text
 from explorer.judged import JudgeView, judgement_json
 from explorer.judgements import default_alignment, own_sources, shared_judgement
 from explorer.knowledge import knowledge_beside, read_source
+from explorer.labels import label_rows
 from explorer.load import Dataset, load_dataset, load_screen
-from explorer.moments import collect_moments, describe_excluded
+from explorer.moments import describe_excluded, excluded_rows
 from explorer.partners import DEFAULT_K
 from explorer.relate import neighborhood
-from explorer.screen import Screen
+from explorer.screen import Representation, Screen
 from explorer.side_activity import SideActivity
 from explorer.text import json_text
+from explorer.totals import require_totals_memory
 from explorer.verdict import DEFAULT_BUDGET
 from explorer.wording import activity_sentence, position_sentences
 from explorer.write import check_target, write_map
@@ -46,7 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit status: 0, or 2 after one line on standard error when the input can't be used.
+        Exit status: 0, or 2 after a line on standard error when the input can't be used; of a catalog, a line for
+        each dataset that can't.
     """
     parser = _parser()
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -62,10 +66,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # The reader (head, less) left early; what it wanted it has. Python must not flush at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except _SeveralProblems as error:
+        for problem in error.problems:
+            _say_error(problem)
+        return 2
+    except MemoryError as error:
+        _say_error(f"not enough memory: {error}" if str(error) else "not enough memory")
+        return 2
     except (InputError, OSError) as error:
-        sys.stderr.write(f"explorer: {_one_line(' '.join(str(error).split()))}\n")
+        _say_error(str(error))
         return 2
     return 0
+
+
+class _SeveralProblems(Exception):
+    """Several datasets can't be used: one sentence each."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        super().__init__()
+        self.problems = tuple(problems)
+
+
+def _say_error(message: str) -> None:
+    sys.stderr.write(f"explorer: {_one_line(' '.join(message.split()))}\n")
 
 
 class _OneLineParser(argparse.ArgumentParser):
@@ -89,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     neighbors = commands.add_parser("neighbors", help="list the nearest perturbations of one perturbation")
     _add_path(neighbors)
     neighbors.add_argument("query", metavar="QUERY", help="the perturbation")
-    neighbors.add_argument("--representation", metavar="R", help="name of the representation")
+    neighbors.add_argument("--representation", metavar="R", help="name of the representation (default: the only one)")
     neighbors.add_argument("--context", metavar="C", help="name of the context (default: the card's)")
     neighbors.add_argument("--align", default="none", metavar="A", help=f"one of {', '.join(METHODS)} (default: none)")
     neighbors.add_argument("-k", type=int, default=10, metavar="N", help="number of neighbours (default: 10)")
@@ -98,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
 
     build = commands.add_parser("build", help="make a map of a screen's rows, of any number, and write it as h5ad")
     _add_path(build)
-    build.add_argument("--representation", metavar="R", help="name of the representation")
+    build.add_argument("--representation", metavar="R", help="name of the representation (default: the only one)")
     build.add_argument("--out", required=True, type=Path, metavar="MAP.h5ad", help="file to write")
     build.add_argument("--context", metavar="C", help="name of the context (default: the card's)")
     build.add_argument("--align", default="none", metavar="A", help=f"one of {', '.join(METHODS)} (default: none)")
@@ -109,10 +132,15 @@ def _parser() -> argparse.ArgumentParser:
 
     judge = commands.add_parser("judge", help="judge a learned representation against a simple one")
     _add_path(judge)
-    judge.add_argument("--simple", metavar="S", help="name of the simple representation")
-    judge.add_argument("--learned", metavar="L", help="name of the learned representation")
+    judge.add_argument("--simple", metavar="S", help="name of the simple representation (default: the only one)")
+    judge.add_argument("--learned", metavar="L", help="name of the learned representation (default: the only one)")
     judge.add_argument("--context", metavar="C", help="name of the context (default: the card's)")
-    judge.add_argument("--align", metavar="A", help=f"one of {', '.join(METHODS)} (default: the card's, else none)")
+    judge.add_argument(
+        "--align",
+        metavar="A",
+        help=f"one of {', '.join(METHODS)} (default: the card's, else center where there are several batches and "
+        "controls in each, else none)",
+    )
     judge.add_argument(
         "--relationships",
         nargs="+",
@@ -223,7 +251,7 @@ def _check(options: argparse.Namespace) -> None:
     if path.is_dir() and not given:
         catalog = open_catalog(path)
         if catalog.problems:
-            raise InputError("; ".join(catalog.problems.values()))
+            raise _SeveralProblems(catalog.problems.values())
         datasets = list(catalog.datasets.values())
     else:
         datasets = [load_dataset(path, roles=given)]
@@ -246,14 +274,15 @@ def _report(dataset: Dataset) -> dict[str, Any]:
         for representation in screen.representations.values():
             # Axes that nobody asked for are not looked for: with many genes that takes minutes.
             derived = isinstance(representation.source, PrincipalComponentsSource) and not dataset.path.is_dir()
-            moments = None if derived else collect_moments(screen, representation, covariance=False)
+            excluded = None if derived else excluded_rows(screen, representation)
             representations.append(
                 {
                     "name": representation.name,
                     "kind": representation.kind,
                     "rows": representation.n_rows,
                     "features": representation.n_features,
-                    "excluded": "" if moments is None else describe_excluded(moments, screen),
+                    "excluded": "" if excluded is None else describe_excluded(excluded, screen),
+                    "problem": _lack_of_memory(screen, representation),
                 }
             )
         contexts.append(
@@ -277,17 +306,27 @@ def _report(dataset: Dataset) -> dict[str, Any]:
     }
 
 
+def _lack_of_memory(screen: Screen, representation: Representation) -> str:
+    """Say that a map has no room in the memory of this machine; empty where it has."""
+    try:
+        require_totals_memory(label_rows(screen, most_sampled=0), representation.n_features)
+    except InputError as error:
+        return f"no map can be made on this machine: {error}"
+    return ""
+
+
 def _describe(report: dict[str, Any]) -> str:
     lines = [f"{report['name']}: {report['title']} ({report['license']})"]
     lines += [f"  note: {note}" for note in report["notes"]]
     for context in report["contexts"]:
         lines.append(
-            f"  context {context['name']}: {context['rows']:,} rows, {context['perturbations']:,} perturbations, "
-            f"{context['controls']:,} control rows; {context['conditions']}"
+            f"  context {context['name']}: {counted(context['rows'], 'row')}, "
+            f"{counted(context['perturbations'], 'perturbation')}, {counted(context['controls'], 'control row')}; "
+            f"{context['conditions']}"
         )
         for item in context["representations"]:
-            excluded = f"; {item['excluded']}" if item["excluded"] else ""
-            lines.append(f"    {item['kind']:8} {item['name']}: {item['features']:,} features{excluded}")
+            parts = (counted(item["features"], "feature"), item["excluded"], item["problem"])
+            lines.append(f"    {item['kind']:8} {item['name']}: {'; '.join(part for part in parts if part)}")
     lines += [f"  known pairs, {name}: {count:,}" for name, count in report["relationships"].items()]
     lines += [f"  gene sets, {name}: {count:,}" for name, count in report["gene_sets"].items()]
     return "".join(f"{_one_line(line)}\n" for line in lines)
@@ -303,8 +342,7 @@ def _build(options: argparse.Namespace) -> None:
     checked_aggregate(options.aggregate)
     check_target(options.out, source=options.path)
     dataset = load_dataset(options.path, roles=_roles(options))
-    _require_representation(options, dataset)
-    _say_notes(dataset.notes)
+    _say_notes((*dataset.notes, *_choose_only(options, dataset)))
     screen = load_screen(dataset, options.context)
     source = screen.representation(options.representation)
     with ExitStack() as open_things:
@@ -343,7 +381,10 @@ def _build(options: argparse.Namespace) -> None:
         return
     said = f"{n_active:,} of them active (q below {ACTIVE_Q:g})" if activity is not None else "activity not judged"
     sys.stdout.write(
-        _one_line(f"{options.out.name}: {made.n_perturbations:,} perturbations of {source.n_rows:,} rows, {said}")
+        _one_line(
+            f"{options.out.name}: {counted(made.n_perturbations, 'perturbation')} of {counted(source.n_rows, 'row')}, "
+            f"{said}"
+        )
         + "\n"
         f"{_one_line(made.recipe.sentence)}\n"
     )
@@ -377,14 +418,14 @@ def _say_notes(notes: Iterable[str]) -> None:
 def _neighbors(options: argparse.Namespace) -> None:
     check_method(options.align)
     dataset = load_dataset(options.path, roles=_roles(options))
-    _require_representation(options, dataset)
+    chosen = _choose_only(options, dataset)
     screen = load_screen(dataset, options.context)
     made = build_map(screen, options.representation, alignment=options.align)
     found = neighborhood(made, options.query, k=options.k, opposite=options.opposite)
     active, sentence, silence = _activity_of(screen, options)
     known = knowledge_beside(dataset).sources_of(options.query, found.names)
     cautions = cautions_about(dataset.card, options.query, found.names)
-    _say_notes((*dataset.notes, *made.recipe.notes, *cautions, *silence))
+    _say_notes((*dataset.notes, *chosen, *made.recipe.notes, *cautions, *silence))
     listed_neighbors = list(zip(found.names, found.similarities.tolist(), known, strict=True))
     neighbors = [
         {"rank": rank, "perturbation": name, "similarity": similarity, "known": sources}
@@ -411,10 +452,34 @@ def _neighbors(options: argparse.Namespace) -> None:
     sys.stdout.write("\n".join(lines) + "\n")
 
 
-def _require_representation(options: argparse.Namespace, dataset: Dataset) -> None:
-    if options.representation is None:
+def _choose_only(options: argparse.Namespace, dataset: Dataset) -> list[str]:
+    """Take the only representation where none is named, and say so."""
+    if options.representation is not None:
+        return []
+    names = list(dataset.card.representations)
+    if len(names) != 1:
         msg = f"name a representation with --representation: {_offered(dataset)}"
         raise InputError(msg)
+    options.representation = names[0]
+    return [f"the representation is {shown(names[0])}, the only one"]
+
+
+def _choose_only_pair(options: argparse.Namespace, dataset: Dataset) -> list[str]:
+    """Take the only simple and the only learned representation where they are not named, and say so."""
+    notes, missing = [], []
+    for kind in ("simple", "learned"):
+        if getattr(options, kind) is not None:
+            continue
+        names = [card.name for card in dataset.card.representations.values() if card.kind == kind]
+        if len(names) == 1:
+            setattr(options, kind, names[0])
+            notes.append(f"the {kind} representation is {shown(names[0])}, the only one")
+        else:
+            missing.append(f"a {kind} one with --{kind}")
+    if missing:
+        msg = f"choose two representations, {' and '.join(missing)}: {_offered(dataset)}"
+        raise InputError(msg)
+    return notes
 
 
 def _offered(dataset: Dataset) -> str:
@@ -425,14 +490,11 @@ def _offered(dataset: Dataset) -> str:
 def _judge(options: argparse.Namespace) -> None:
     dataset = load_dataset(options.path, roles=_roles(options))
     context = dataset.context(options.context)
-    if options.simple is None or options.learned is None:
-        missing = [f"a {of} one with --{of}" for of in ("simple", "learned") if getattr(options, of) is None]
-        msg = f"choose two representations, {' and '.join(missing)}: {_offered(dataset)}"
-        raise InputError(msg)
+    chosen = _choose_only_pair(options, dataset)
     alignment = options.align or default_alignment(dataset, context)
     files = tuple(read_source(path) for path in options.relationships or ())
     sources = tuple(options.source) if options.source else () if files else None
-    notes = list(dataset.notes)
+    notes = [*dataset.notes, *chosen]
     if options.align is None:
         notes.append(f"both maps have the alignment {alignment!r}, the default here; --align chooses another one")
     with _steps_bar() as progress:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable, Mapping
+from functools import partial
 
 # Differences this small come from rounding.
 _ROUNDING = 1e-9
@@ -26,6 +28,23 @@ def signed(value: float, digits: int = 3) -> str:
 def plain(text: str) -> str:
     """Write the numbers of a sentence as all others are written: no leading zero, a real minus."""
     return _MINUS.sub("−", _ZERO.sub("", text))
+
+
+def cells(patterns: Mapping[str, str]) -> dict[str, Callable[[object], str]]:
+    """Write the numbers of a table as sentences write them; what is not there is blank.
+
+    Parameters
+    ----------
+    patterns
+        How Python writes each column, such as ``{:.3f}``.
+    """
+    return {name: partial(_cell, pattern) for name, pattern in patterns.items()}
+
+
+def _cell(pattern: str, value: object) -> str:
+    if not isinstance(value, int | float):
+        return "" if value is None else str(value)
+    return "" if math.isnan(value) else plain(pattern.format(value))
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -64,6 +83,19 @@ def count(value: float, *, sign: bool = False) -> str:
     size = f"{abs(value):,.1f}".removesuffix(".0")
     mark = "−" if value < 0 and size != "0" else "+" if sign and value > 0 and size != "0" else ""
     return mark + (size[1:] if size.startswith("0.") else size)
+
+
+def counted(n: int, one: str, several: str = "") -> str:
+    """Write a number of things: ``1 row``, ``1,000 rows``.
+
+    Parameters
+    ----------
+    n
+        How many.
+    one, several
+        What one is called, and what several are; with an s where that is not given.
+    """
+    return f"{n:,} {one if n == 1 else several or f'{one}s'}"
 
 
 def width_of(share: float) -> str:

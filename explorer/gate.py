@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import re
 import secrets
 import time
@@ -22,6 +23,7 @@ from explorer.access import (
     safe_target,
 )
 from explorer.crowd import CALLS_FOR_A_PAGE, Allowance, OpenPages
+from explorer.digits import counted
 from explorer.headers import secured, with_nonce
 from explorer.landing import login_page, message_page
 from explorer.routes import Route, find_route, session_of, without_reserved
@@ -249,7 +251,7 @@ class Gate:
         target = safe_target(form.get("next", ["/"])[0], self._rules.apps)
         wait = self._failures.wait_seconds(visit.client)
         if wait > 0:
-            problem = f"Too many wrong tokens from your address: try again in {wait:.0f} seconds."
+            problem = f"Too many wrong tokens from your address: try again in {counted(math.ceil(wait), 'second')}."
             text = self._login_text(visit, target, problem)
             await self._reply(visit, 429, text, retry_after=f"{wait:.0f}")
         elif self._rules.visitors.knows(form.get("token", [""])[0].strip()):

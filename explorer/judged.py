@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
@@ -18,7 +17,7 @@ from explorer.judgements import own_sources, shared_judgement, usual_alignment
 from explorer.load import Dataset
 from explorer.partners import DEFAULT_K
 from explorer.significance import SignFlip
-from explorer.text import json_text
+from explorer.text import file_name, json_text
 from explorer.verdict import (
     DEFAULT_BUDGET,
     FEWEST_UNITS,
@@ -313,8 +312,8 @@ def judge_link_warning(linked: JudgeView, judged: Judged) -> str:
     if not linked.recipes or not same or linked.recipes == recipes:
         return ""
     return (
-        f"this link was made from the recipes {shown(linked.recipes)}, shown is {recipes}: "
-        "the data or the method changed since"
+        "the data or the method changed since this link was made, so what is shown may not be what it showed then "
+        f"(recipes then {shown(linked.recipes)}, now {recipes})"
     )
 
 
@@ -329,9 +328,8 @@ def sides(judged: Judged) -> tuple[str, str]:
 
 
 def file_stem(view: JudgeView) -> str:
-    """Begin the name of an exported file with what it shows, in letters that every file system takes."""
-    text = f"{view.learned}-against-{view.simple}-{view.context}"
-    return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-.")[:80] or "judgement"
+    """Begin the name of an exported file with what it shows: both sides, dataset and context."""
+    return file_name(view.learned, "against", view.simple, view.dataset, view.context)
 
 
 def judgement_json(judgement: Judgement, view: JudgeView) -> str:
@@ -366,8 +364,9 @@ def _judgement(dataset: Dataset, view: JudgeView, say: Progress) -> Judgement:
     knowledge = shared_knowledge(dataset)
     if not (knowledge.relationships or knowledge.gene_sets):
         message = (
-            f"nothing is known of the perturbations of {shown(dataset.name)}: put its data into a folder with a "
-            f'{CARD_FILE} that says relationships = "FOLDER", the folder of known pairs or gene sets (see README)'
+            f"no known pairs or gene sets stand beside {shown(dataset.name)}, so there is nothing to judge by: whoever "
+            f"keeps this dataset can put a folder of them beside it and name that in its {CARD_FILE}, as "
+            f'relationships = "FOLDER" (a single file goes into a folder with a {CARD_FILE} first; see README)'
         )
         raise InputError(message)
     return shared_judgement(

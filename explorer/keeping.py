@@ -12,9 +12,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, fields, is_dataclass
-from functools import cache
 from itertools import count
-from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any, TypeVar, cast
 
@@ -23,6 +21,7 @@ import numpy.typing as npt
 import polars as pl
 
 from explorer.errors import InputError
+from explorer.memory import machine_bytes
 from explorer.store import load_arrays, parse_bytes, save_arrays
 
 T = TypeVar("T")
@@ -249,34 +248,12 @@ def memory_limit() -> int:
     """
     text = os.environ.get(MEMORY_VARIABLE, "").strip()
     if not text:
-        return max(LEAST_MEMORY, _machine_bytes() // 4)
+        return max(LEAST_MEMORY, machine_bytes() // 4)
     stated = parse_bytes(text)
     if stated is None:
         message = f"{MEMORY_VARIABLE} is {text[:40]!r}, expected a size such as 4GB or 500MB"
         raise InputError(message)
     return stated
-
-
-@cache
-def _machine_bytes() -> int:
-    """Memory of the machine, or of the container or service that the process runs in."""
-    try:
-        found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    except (AttributeError, OSError, ValueError):  # not on Windows
-        found = [4 * LEAST_MEMORY]
-    groups = Path("/sys/fs/cgroup")
-    limits = [groups / "memory.max", groups / "memory" / "memory.limit_in_bytes"]
-    try:
-        for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
-            limits.append(groups / line.split(":", 2)[2].strip("/") / "memory.max")
-    except (OSError, IndexError):
-        pass  # no Linux
-    for path in limits:
-        try:
-            found.append(int(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError):
-            continue  # no such group, or no limit ("max")
-    return min(found)
 
 
 def lock_and_measure(value: object) -> dict[int, int]:

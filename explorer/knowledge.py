@@ -53,7 +53,7 @@ def knowledge_beside(dataset: Dataset) -> Knowledge:
         if folder.parent == beside and (folder / CARD_FILE).is_file():
             return load_knowledge(folder)
     message = (
-        f"the card of {dataset.name!r} names the relationships {shown(name)}: there is no folder of that name with a "
+        f"{dataset.name}/{CARD_FILE} names the relationships {shown(name)}: there is no folder of that name with a "
         f"{CARD_FILE} beside it; give the name alone, without a path"
     )
     raise InputError(message)

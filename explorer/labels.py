@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from explorer.digits import counted
 from explorer.errors import InputError
 from explorer.numbering import number_names
 from explorer.screen import Screen
@@ -163,7 +164,9 @@ def label_rows(
     batch, batches = number_names(screen.rows[roles.batch]) if roles.batch else (one, ["all"])
     if None in batches:
         blank = screen.rows[str(roles.batch)].null_count()
-        message = f"{blank:,} rows have no batch in column {roles.batch!r}: name it, or drop the role"
+        message = (
+            f"{counted(blank, 'row has', 'rows have')} no batch in column {roles.batch!r}: name it, or drop the role"
+        )
         raise InputError(message)
     pair, of_pair = _number_pairs(perturbation, guide, enters)
     unit, of_unit = _number_pairs(pair, batch, enters)

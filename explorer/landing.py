@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
+from explorer.digits import counted
 from explorer.offer import Offer
 from explorer.text import fill
 
@@ -111,11 +112,11 @@ def _article(offer: Offer, prefix: str) -> str:
         )
     contexts = "<br>".join(
         fill(
-            "<strong>{name}</strong>, {conditions}: {perturbations} perturbations{rows}",
+            "<strong>{name}</strong>, {conditions}: {perturbations}{rows}",
             name=context.name,
             conditions=context.conditions,
-            perturbations=f"{context.n_perturbations:,}",
-            rows="" if context.n_rows == context.n_perturbations else f" in {context.n_rows:,} rows",
+            perturbations=counted(context.n_perturbations, "perturbation"),
+            rows="" if context.n_rows == context.n_perturbations else f" in {counted(context.n_rows, 'row')}",
         )
         for context in offer.contexts
     )

@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from explorer.aggregate import PerturbationMap
+from explorer.digits import counted
+from explorer.memory import require_memory
 from explorer.relate import TIE_DECIMALS, score_blocks, unit_rows
 from explorer.store import artefact_key, load_arrays, save_arrays
 
@@ -62,13 +64,21 @@ def unit_profiles(perturbation_map: PerturbationMap) -> npt.NDArray[np.float32]:
 
 
 def pca_layout(perturbation_map: PerturbationMap) -> Layout:
-    """Lay a map out on the first two principal components of its unit profiles, at once."""
+    """Lay a map out on the first two principal components of its unit profiles, at once.
+
+    Raises
+    ------
+    InputError
+        When the profiles in float64 have no room in memory.
+    """
     unit = unit_profiles(perturbation_map)
     usable = np.asarray(np.isfinite(unit).all(axis=1))
     is_narrow = unit.shape[1] <= min(MOST_FOR_EXACT_PCA, int(usable.sum()))
     if is_narrow and 8 * unit.size > _MOST_WHOLE_BYTES:
         axes, middle = _axes_in_blocks(unit, usable)
     else:
+        of = f"{counted(len(unit), 'perturbation')} × {counted(unit.shape[1], 'feature')}"
+        require_memory(12 * unit.size, of=of)
         centred = unit[usable].astype(np.float64)
         middle = centred.mean(axis=0) if usable.any() else np.zeros(unit.shape[1])
         centred -= middle

@@ -32,6 +32,9 @@ svg text { fill: var(--ink); font: 12px system-ui, sans-serif; }
 svg .faint { fill: var(--faint); }
 svg .axis { stroke: var(--faint); } svg .grid { stroke: var(--line); }
 """
+# Whose page it is may have the data anywhere: a path of this machine would help nobody, and say too much.
+CATALOG = "CATALOG"
+CATALOG_NOTE = "the folder in which this dataset lies, in place of which you write where you have it"
 # What is long and stands in the dataset's own card.
 _LEFT_OUT = ("Description", "Provenance")
 # The drawing: width of the names, of the plot and of the figures, and height of a line.
@@ -84,7 +87,7 @@ def map_card(catalog: Catalog, judged: Judged) -> str:
         definitions(row for row in about_rows(catalog, judged) if row[0] not in _LEFT_OUT),
         "<h2>To make it again</h2>",
         fill("<p><code>{command}</code></p>", command=command_line(catalog, judged)),
-        definitions(again_rows(judged)),
+        definitions([(CATALOG, CATALOG_NOTE), *again_rows(judged)]),
     ]
     title = f"{head(judged)}: {view.learned} against {view.simple}, {view.dataset}, {view.context}"
     return document(title, sections, style=HOUSE_STYLE + _DRAWING_STYLE)
@@ -136,7 +139,7 @@ def forest_svg(frame: pl.DataFrame) -> str:
 
 
 def command_line(catalog: Catalog, judged: Judged) -> str:
-    """Write the command that makes a judgement again, in the folder that holds the data."""
+    """Write the command that makes a judgement again; `CATALOG` in it is the folder that holds the data."""
     found, view = judged.judgement, judged.view
     options = [
         ("--simple", view.simple), ("--learned", view.learned), ("--context", view.context), ("--align", view.align),
@@ -144,7 +147,7 @@ def command_line(catalog: Catalog, judged: Judged) -> str:
         ("--seed", str(found.seed)),
     ]  # fmt: skip
     # An option and its value are one word each, whatever the value begins with.
-    words = ["explorer", "judge", catalog.dataset(view.dataset).path.name]
+    words = ["explorer", "judge", f"{CATALOG}/{catalog.dataset(view.dataset).path.name}"]
     words += [f"{name}={value}" if name.startswith("--") else f"{name}{value}" for name, value in options]
     return shlex.join(words)
 

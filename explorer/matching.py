@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from explorer.digits import counted
 from explorer.errors import InputError, listed, shown
 from explorer.screen import Roles, RowTable, holds_labels
 from explorer.stored import ROW_NAMES
@@ -143,10 +144,9 @@ def _order(names: pl.Series, own: pl.Series, origin: str) -> Order | None:
     missing = own.filter(found["place"].is_null())
     extra = _one_column(names).join(_one_column(own), on="name", how="anti", nulls_equal=True, maintain_order="left")
     if len(missing) or extra.height:
-        lacks = f"lacks {len(missing):,} rows ({listed(missing, limit=3)})" if len(missing) else ""
-        adds = (
-            f"has {extra.height:,} rows the screen has not ({listed(extra['name'], limit=3)})" if extra.height else ""
-        )
+        lacks = f"lacks {counted(len(missing), 'row')} ({listed(missing, limit=3)})" if len(missing) else ""
+        more = counted(extra.height, "row")
+        adds = f"has {more} the screen has not ({listed(extra['name'], limit=3)})" if extra.height else ""
         message = f"{origin!r} {' and '.join(part for part in (lacks, adds) if part)}: give it the screen's rows"
         raise InputError(message)
     order = found["place"].to_numpy().astype(np.intp)

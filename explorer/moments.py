@@ -10,8 +10,10 @@ from typing import Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from explorer.digits import counted
 from explorer.errors import InputError, listed
 from explorer.labels import FITTING, NOT_CONTROL, SAMPLED, RowLabels, label_rows
+from explorer.memory import require_memory
 from explorer.rowsums import COMPILE_ABOVE, AddRows, row_adder
 from explorer.screen import Representation, Screen
 from explorer.threads import one_thread_products
@@ -199,8 +201,14 @@ def range_moments(
         Whether full covariances of the controls are wanted, not only variances.
     progress
         Called with the number of rows after each block.
+
+    Raises
+    ------
+    InputError
+        When the table of units has no room in memory.
     """
     end = representation.n_rows if stop is None else stop
+    require_moments_memory(labels, representation.n_features, n_rows=end - start)
     adder = row_adder((end - start) * representation.n_features)
     collector = _Collector(
         labels, (start, end), n_features=representation.n_features, covariance=covariance, adder=adder
@@ -298,7 +306,7 @@ def collect_moments(
     Raises
     ------
     InputError
-        When no row is left.
+        When no row is left, or the table of units has no room in memory.
     """
     labels = label_rows(screen, rows=rows, most_sampled=sample_size(representation.n_features), seed=seed)
     found = range_moments(representation, labels, chunk_rows=chunk_rows, covariance=covariance, progress=progress)
@@ -311,6 +319,28 @@ def sample_size(n_features: int) -> int:
     return max(1, MOST_KEPT_BYTES // (4 * max(1, n_features)))
 
 
+def require_moments_memory(labels: RowLabels, n_features: int, *, n_rows: int) -> None:
+    """Check that the tables of a pass, of means by unit and of controls by batch, have room in memory.
+
+    Parameters
+    ----------
+    labels, n_features
+        Whose tables.
+    n_rows
+        How many rows the pass reads: no more units than these are met.
+
+    Raises
+    ------
+    InputError
+        When they have none.
+    """
+    # Mean and variance of two halves of the controls of every batch.
+    n_units = min(labels.n_units, n_rows)
+    n_lines = n_units + 4 * len(labels.batches) * bool(labels.control.any())
+    of = f"{counted(n_units, 'unit')} (perturbation × guide × batch) × {counted(n_features, 'feature')}"
+    require_memory(8 * n_lines * n_features, of=of)
+
+
 def require_rows(moments: ScreenMoments, representation: Representation) -> None:
     """Check that some row is left.
 
@@ -320,8 +350,37 @@ def require_rows(moments: ScreenMoments, representation: Representation) -> None
         When every row was NaN, infinite or outside the filter.
     """
     if not moments.unit_count.any():
-        message = f"representation {representation.name!r} has no row of finite numbers to make a map of"
-        raise InputError(message)
+        raise _no_rows(representation)
+
+
+def excluded_rows(screen: Screen, representation: Representation) -> Integers:
+    """Read a representation once and find the rows that no map can use; no table is made, however many columns.
+
+    Returns
+    -------
+    numpy.ndarray
+        Numbers of the rows with a NaN or infinite value, ascending; of those that a map or an alignment would use.
+
+    Raises
+    ------
+    InputError
+        When no row is left.
+    """
+    labels = label_rows(screen, most_sampled=0)
+    found, n_left = [], 0
+    for start, values in read_ahead(representation.chunks()):
+        here = slice(start, start + len(values))
+        finite = np.isfinite(values).all(axis=1)
+        enters = labels.unit[here] >= 0
+        n_left += int((finite & enters).sum())
+        found.append(np.flatnonzero(~finite & (enters | (labels.role[here] != NOT_CONTROL))) + start)
+    if not n_left:
+        raise _no_rows(representation)
+    return _joined(found)
+
+
+def _no_rows(representation: Representation) -> InputError:
+    return InputError(f"representation {representation.name!r} has no row of finite numbers to make a map of")
 
 
 def selected_rows(
@@ -395,12 +454,12 @@ def with_control_medians(moments: ScreenMoments, representation: Representation)
     return replace(moments, medians=found)
 
 
-def describe_excluded(moments: ScreenMoments, screen: Screen) -> str:
+def describe_excluded(excluded: Integers, screen: Screen) -> str:
     """Say how many rows were left out for NaN or infinite values, and whose; empty where none was."""
-    if not len(moments.excluded):
+    if not len(excluded):
         return ""
-    names = dict.fromkeys(screen.rows[screen.roles.perturbation].gather(moments.excluded).cast(str).to_list())
-    return f"{len(moments.excluded):,} rows with NaN or infinite values left out: {listed(names)}"
+    names = dict.fromkeys(screen.rows[screen.roles.perturbation].gather(excluded).cast(str).to_list())
+    return f"{counted(len(excluded), 'row')} with NaN or infinite values left out: {listed(names)}"
 
 
 class _Collector:

@@ -68,6 +68,10 @@ def _offer_or_problem(dataset: Dataset) -> Offer:
         return _shared.get(identity_of(dataset), lambda: describe_offer(dataset))
     except InputError as error:
         return Offer(dataset.name, dataset.card.title, problem=str(error))
+    except Exception as error:
+        # One dataset must not hide the others, whatever is wrong with it.
+        _log.exception("can't be offered: %s", dataset.name)
+        return Offer(dataset.name, dataset.card.title, problem=f"its rows could not be read ({type(error).__name__})")
 
 
 def describe_offer(dataset: Dataset) -> Offer:
@@ -99,7 +103,7 @@ def describe_offer(dataset: Dataset) -> Offer:
 def warm(catalog: Catalog, *, is_stopping: Callable[[], bool] = lambda: False) -> None:
     """Make what the first page of every context shows: rows, maps, pictures, activity, agreement of all queries.
 
-    A dataset that can't be used is logged and passed over: its page says why.
+    A dataset that can't be used, or for which memory is short, is logged and passed over: its page says why.
 
     Parameters
     ----------
@@ -123,6 +127,8 @@ def warm(catalog: Catalog, *, is_stopping: Callable[[], bool] = lambda: False) -
                 return
             except InputError as error:
                 _log.warning("not warmed: %s, %s: %s", name, context, error)
+            except Exception:
+                _log.exception("not warmed: %s, %s", name, context)
 
 
 def _warm_context(catalog: Catalog, dataset: Dataset, context: str, *, say: Callable[[str, float], None]) -> None:

@@ -14,17 +14,22 @@ const HIT_RADIUS = 8;
 const DRAG_THRESHOLD = 4;
 const DOUBLE_CLICK_MS = 300;
 const OUTLIER_SHARE = 0.002;
-// Far enough out to bring any outlier back into view.
-const MIN_ZOOM = 0.02;
+// A little more than the whole map; beyond that it would only become a blob.
+const LEAST_OF_WHOLE = 0.8;
 const MAX_ZOOM = 100;
 const ZOOM_STEP = 1.6;
+// Browsers send a pinch as a Ctrl-wheel of 100 pixels for each factor of e; a notch of a wheel is about as much.
+const ZOOM_PER_PIXEL = 0.01;
+const MOST_PER_TURN = 0.25;
+const HINT_MS = 1500;
+const WHEEL_HINT = "Ctrl (or ⌘) + wheel zooms";
 const MAX_PLACED_LABELS = 300;
 const MAX_LEGEND_ENTRIES = 60;
 const LABEL_FONT = "12px system-ui, sans-serif";
 const QUERY_FONT = `bold ${LABEL_FONT}`;
 const HELP =
-  "click: make it the query · drag: select · Ctrl-drag: add · Shift-drag: pan · wheel: zoom · " +
-  "double-click: reset · Esc: clear";
+  "click: make it the query · drag: select · Ctrl-drag: add · Shift-drag: pan · " +
+  "Ctrl-wheel or two fingers: zoom · double-click: reset · Esc: clear";
 const KEYS_HELP =
   "Arrow keys move from point to point, Enter makes it the query, Space selects it, " +
   "plus and minus zoom, 0 resets the view, Escape clears the selection.";
@@ -102,11 +107,17 @@ button:hover { border-color: var(--quiet); }
 .stage { position: relative; overflow: hidden; border-radius: 6px; background: var(--panel);
   box-shadow: inset 0 0 0 1px var(--line); }
 canvas { position: absolute; inset: 0; width: 100%; height: 100%; }
-.overlay { touch-action: none; cursor: crosshair; outline: none; border-radius: 6px; user-select: none; }
+/* One finger that begins upwards or downwards scrolls the page; one that begins sideways selects. */
+.overlay { touch-action: pan-y; cursor: crosshair; outline: none; border-radius: 6px; user-select: none; }
 .overlay.on-point { cursor: pointer; }
 .overlay.panning { cursor: grabbing; }
 .overlay:focus-visible { box-shadow: inset 0 0 0 3px var(--selected); }
 button:focus-visible { outline: 2px solid var(--selected); outline-offset: 1px; }
+.hint { position: absolute; left: 50%; bottom: 12px; transform: translateX(-50%); padding: 3px 10px; border-radius: 4px;
+  background: var(--ink); color: var(--panel); font-size: 12px; white-space: nowrap; pointer-events: none; opacity: 0;
+  transition: opacity .3s; }
+.hint.shown { opacity: .9; }
+@media (prefers-reduced-motion: reduce) { .hint { transition: none; } }
 .legend { display: flex; flex-wrap: wrap; gap: 2px 16px; max-height: 6em; overflow: auto; margin-top: 8px; }
 .entry { display: inline-flex; align-items: center; gap: 5px; max-width: 100%; overflow-wrap: anywhere; }
 .entry canvas { position: static; flex: none; width: 18px; height: 18px; }
@@ -203,7 +214,7 @@ function rgbOf(colour) {
 
 /**
  * The part of one axis that the reset view shows: everything, unless a few outliers would press the other
- * points into less than half of it. Each map says how many points lie outside its view.
+ * points into less than half of it. Each map says how many points lie outside its view. Behind it, all of the axis.
  */
 function viewAlong(coordinates, axis) {
   const n = coordinates.length / 2;
@@ -217,19 +228,31 @@ function viewAlong(coordinates, axis) {
     if (value > high) high = value;
     if (i % stride === 0) sample.push(value);
   }
-  if (low > high) return [0.5, 0.5];
+  if (low > high) return [0.5, 0.5, 0.5, 0.5];
   const sorted = Float32Array.from(sample).sort();
   const cut = Math.floor(sorted.length * OUTLIER_SHARE);
   const [from, to] = [sorted[cut], sorted[sorted.length - 1 - cut]];
   const margin = 0.1 * (to - from);
   const isCrushed = to - from > 0 && to - from < 0.5 * (high - low);
-  return isCrushed ? [Math.max(low, from - margin), Math.min(high, to + margin)] : [low, high];
+  const shown = isCrushed ? [Math.max(low, from - margin), Math.min(high, to + margin)] : [low, high];
+  return [...shown, low, high];
 }
 
+/** Middle and size of the reset view; how large a view of that middle must be to hold every outlier too. */
 function boundsOf(coordinates) {
-  const [left, right] = viewAlong(coordinates, 0);
-  const [bottom, top] = viewAlong(coordinates, 1);
-  return { x: (left + right) / 2, y: (bottom + top) / 2, width: right - left, height: top - bottom };
+  const [x, y] = [0, 1].map((axis) => {
+    const [from, to, low, high] = viewAlong(coordinates, axis);
+    const middle = (from + to) / 2;
+    return { middle, size: to - from, whole: 2 * Math.max(high - middle, middle - low) };
+  });
+  return {
+    x: x.middle,
+    y: y.middle,
+    width: x.size,
+    height: y.size,
+    wholeWidth: x.whole,
+    wholeHeight: y.whole,
+  };
 }
 
 /** Points sorted into square cells, so that a hover looks at a few hundred of 200,000 points. */
@@ -253,12 +276,25 @@ function buildGrid(coordinates) {
   return { size, starts, items };
 }
 
-/** CSS pixels for one unit of the layout, with equal axes, so that distances mean the same in x and y. */
-function scaleOf(panel) {
+/** CSS pixels for one unit of the layout when so much of it fits, with equal axes. */
+function fitOf(panel, width, height) {
   const across = Math.max(1, panel.width - 2 * PADDING);
   const down = Math.max(1, panel.height - 2 * PADDING);
-  const fit = Math.min(across / panel.bounds.width, down / panel.bounds.height);
-  return (Number.isFinite(fit) ? fit : Math.min(across, down)) * panel.camera.zoom;
+  const fit = Math.min(across / width, down / height);
+  return Number.isFinite(fit) ? fit : Math.min(across, down);
+}
+
+/** CSS pixels for one unit of the layout, with equal axes, so that distances mean the same in x and y. */
+function scaleOf(panel) {
+  return fitOf(panel, panel.bounds.width, panel.bounds.height) * panel.camera.zoom;
+}
+
+/** How far out a map goes: as far as it takes to see every point. */
+function leastZoom(panel) {
+  const { width, height, wholeWidth, wholeHeight } = panel.bounds;
+  return (
+    LEAST_OF_WHOLE * Math.min(1, fitOf(panel, wholeWidth, wholeHeight) / fitOf(panel, width, height))
+  );
 }
 
 function toLayout(panel, x, y) {
@@ -796,6 +832,9 @@ function createPanel(parent, side) {
   overlay.tabIndex = 0;
   overlay.setAttribute("role", "application");
   overlay.dataset.side = side;
+  const hint = element("div", "hint", stage);
+  hint.setAttribute("aria-hidden", "true");
+  hint.textContent = WHEEL_HINT;
   return {
     side,
     box,
@@ -805,6 +844,8 @@ function createPanel(parent, side) {
     stage,
     layers,
     overlay,
+    hint,
+    hintTimer: 0,
     width: 0,
     height: 0,
     coordinates: new Float32Array(0),
@@ -1005,6 +1046,7 @@ function loadCoordinates(maps, panel) {
   // relation to the whole.
   panel.camera.x += panel.bounds.x - before.x;
   panel.camera.y += panel.bounds.y - before.y;
+  panel.camera.zoom = Math.max(panel.camera.zoom, leastZoom(panel));
 }
 
 function loadCategories(maps) {
@@ -1162,10 +1204,17 @@ function resetCamera(panel) {
 
 function zoomAbout(maps, panel, x, y, factor) {
   const [u, v] = toLayout(panel, x, y);
-  panel.camera.zoom = Math.min(MAX_ZOOM, Math.max(MIN_ZOOM, panel.camera.zoom * factor));
-  const [afterU, afterV] = toLayout(panel, x, y);
-  panel.camera.x += u - afterU;
-  panel.camera.y += v - afterV;
+  const least = leastZoom(panel);
+  panel.camera.zoom = Math.min(MAX_ZOOM, Math.max(least, panel.camera.zoom * factor));
+  if (panel.camera.zoom === least) {
+    // All the way out shows the whole map, wherever the pointer is.
+    panel.camera.x = panel.bounds.x;
+    panel.camera.y = panel.bounds.y;
+  } else {
+    const [afterU, afterV] = toLayout(panel, x, y);
+    panel.camera.x += u - afterU;
+    panel.camera.y += v - afterV;
+  }
   repaint(maps, "points", [panel]);
 }
 
@@ -1306,11 +1355,34 @@ function cancelGesture(maps, panel) {
   endBrush(maps, false);
 }
 
-function wheelZoom(maps, panel, event) {
+/** The wheel alone belongs to the page, which has to be scrolled past the maps; with Ctrl or ⌘ it zooms. */
+function turnWheel(maps, panel, event) {
+  if (!event.ctrlKey && !event.metaKey) {
+    showHint(panel);
+    return;
+  }
   event.preventDefault();
+  hideHint(panel);
   const pixels =
     event.deltaMode === 1 ? event.deltaY * 16 : event.deltaMode === 2 ? event.deltaY * 400 : event.deltaY;
-  zoomAbout(maps, panel, ...positionIn(panel, event), Math.exp(-pixels * 0.0016));
+  const turn = Math.max(-MOST_PER_TURN, Math.min(MOST_PER_TURN, -pixels * ZOOM_PER_PIXEL));
+  zoomAbout(maps, panel, ...positionIn(panel, event), Math.exp(turn));
+}
+
+function showHint(panel) {
+  panel.hint.classList.add("shown");
+  clearTimeout(panel.hintTimer);
+  panel.hintTimer = setTimeout(() => hideHint(panel), HINT_MS);
+}
+
+function hideHint(panel) {
+  clearTimeout(panel.hintTimer);
+  panel.hint.classList.remove("shown");
+}
+
+/** A second finger is for the map: without this the browser takes both to scroll the page. */
+function keepPinch(event) {
+  if (event.touches.length > 1 && event.cancelable) event.preventDefault();
 }
 
 function attachPointer(maps, panel) {
@@ -1329,7 +1401,8 @@ function attachPointer(maps, panel) {
     clearTimeout(maps.clearTimer);
     resetView(maps, panel);
   });
-  on(overlay, "wheel", (event) => wheelZoom(maps, panel, event), { passive: false });
+  on(overlay, "wheel", (event) => turnWheel(maps, panel, event), { passive: false });
+  for (const type of ["touchstart", "touchmove"]) on(overlay, type, keepPinch, { passive: false });
   on(overlay, "keydown", (event) => pressKey(maps, panel, event));
   on(overlay, "blur", () => pointAt(maps, -1, null));
   on(buttons.zoomIn, "click", () => zoomAbout(maps, panel, panel.width / 2, panel.height / 2, ZOOM_STEP));
@@ -1491,6 +1564,7 @@ function render({ model, el }) {
     for (const stop of stops) stop();
     maps.listeners.abort();
     clearTimeout(maps.clearTimer);
+    for (const panel of maps.panels) clearTimeout(panel.hintTimer);
     cancelAnimationFrame(maps.frame);
     maps.host.remove();
   };

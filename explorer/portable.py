@@ -22,6 +22,10 @@ CHART_NOTE = (
     "Figures: point at a mark to read it; Ctrl and the wheel (or two fingers) zoom along axes of numbers, a drag "
     "moves, a double click shows all again. A click on the head of a table sorts it."
 )
+# Rows of a table that stand on the page in full; of more, it says so and scrolls.
+MOST_ROWS_IN_FULL = 60
+# No line breaks within texts of a column of which none is longer.
+_SHORT = 16
 _MAPS = (
     "<div id='maps'></div>\n<div id='selected' hidden><h3 class='count'></h3><div class='rows'><table class='sortable'>"
     "<thead><tr><th>perturbation</th><th class='number'>left rank</th><th class='number'>right rank</th></tr></thead>"
@@ -93,24 +97,26 @@ def _written(part: Said | Points | Facts | Heading | Rows) -> str:
 
 def _sortable(rows: Rows) -> str:
     frame = rows.frame
-    classes = ["number" if kind.is_numeric() else "text" for kind in frame.dtypes]
+    formats = [rows.formats.get(name, "{:,}" if kind.is_integer() else "{:.3g}") for name, kind in frame.schema.items()]
+    texts = [[_cell(value, pattern) for value, pattern in zip(row, formats, strict=True)] for row in frame.iter_rows()]
+    classes = [
+        "number" if kind.is_numeric() else "text short" if max(map(len, column), default=0) <= _SHORT else "text"
+        for kind, column in zip(frame.dtypes, zip(*texts, strict=True) if texts else [()] * frame.width, strict=True)
+    ]
     top = "".join(
         fill("<th class='{kind}'>{name}</th>", kind=kind, name=name)
         for kind, name in zip(classes, frame.columns, strict=True)
     )
-    formats = [rows.formats.get(name, "{:,}" if kind.is_integer() else "{:.3g}") for name, kind in frame.schema.items()]
     opening = [f"<td class='{kind}'>" for kind in classes]
     lines = (
-        "".join(
-            f"{start}{plain_text(_cell(value, pattern))}</td>"
-            for start, value, pattern in zip(opening, row, formats, strict=True)
-        )
-        for row in frame.iter_rows()
+        "".join(f"{start}{plain_text(text)}</td>" for start, text in zip(opening, row, strict=True)) for row in texts
     )
     body = "\n".join(f"<tr>{line}</tr>" for line in lines)
+    is_long = frame.height > MOST_ROWS_IN_FULL
+    note = f"<p class='faint scroll'>{frame.height:,} rows: scroll within the table</p>\n" if is_long else ""
     return (
-        f"<div class='rows' tabindex='0'><table class='sortable'>\n<thead><tr>{top}</tr></thead>\n"
-        f"<tbody>\n{body}\n</tbody></table></div>"
+        f"{note}<div class='rows{' scrolled' if is_long else ''}' tabindex='0'><table class='sortable'>\n"
+        f"<thead><tr>{top}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>"
     )
 
 

@@ -10,7 +10,7 @@ import polars as pl
 from explorer import judge_details, judge_exports, judged, wording_checks, wording_judge
 from explorer.catalog import Catalog
 from explorer.judged import Judged
-from explorer.map_card import again_rows, command_line
+from explorer.map_card import CATALOG, CATALOG_NOTE, again_rows, command_line
 from explorer.portable import CHART_NOTE, portable_page
 from explorer.portable_parts import Drawing, Facts, Heading, Part, Points, Rows, Said, Section
 from explorer.verdict import Judgement
@@ -57,7 +57,10 @@ def judge_page(catalog: Catalog, found: Judged, *, meter: str = "") -> str:
         sections.append(Section("", [Said(_not_there(catalog, found), "faint"), Said(CHART_NOTE, "faint")]))
     sections += [
         Section("Data, recipes and licences", [Facts(wording_judge.about_rows(catalog, found))]),
-        Section("To make it again", [Facts([("command", command_line(catalog, found)), *again_rows(found)])]),
+        Section(
+            "To make it again",
+            [Facts([("command", command_line(catalog, found)), (CATALOG, CATALOG_NOTE), *again_rows(found)])],
+        ),
     ]
     return portable_page(
         f"{wording_judge.head(found)}: {view.learned} against {view.simple}, {view.dataset}, {view.context}",

@@ -3,6 +3,8 @@
 
 {
   const MOST_LISTED = 200;
+  // As in portable.py.
+  const MOST_IN_FULL = 60;
   const { state, left, right } = JSON.parse(document.getElementById("maps-data").textContent);
 
   function bytesFrom(text) {
@@ -89,8 +91,11 @@
     });
     body.replaceChildren(...rows);
     box.hidden = found.length === 0;
+    const isLong = listed.length > MOST_IN_FULL;
+    box.querySelector(".rows").classList.toggle("scrolled", isLong);
     const more = found.length > MOST_LISTED ? `, the first ${MOST_LISTED} listed` : "";
-    count.textContent = `Selected in the maps: ${found.length.toLocaleString("en")}${more}`;
+    const scroll = isLong ? ": scroll within the table" : "";
+    count.textContent = `Selected in the maps: ${found.length.toLocaleString("en")}${more}${scroll}`;
   }
 
   const dark = matchMedia("(prefers-color-scheme: dark)");

@@ -19,14 +19,15 @@ from explorer.portable_parts import Drawing, Facts, Maps, Part, Rows, Said, Sect
 from explorer.relate import Ranking
 from explorer.side_activity import SideActivity, activity_table
 from explorer.side_by_side import Pair, Yardstick
+from explorer.text import as_sentence
 from explorer.view import View, found_in_map, link_parameters, recipes_of
 
 # What the maps were measured with; an example of more is 12 bytes and a name each.
 MOST_POINTS = 100_000
 SAMPLE_SEED = 0
 MAPS_HELP = (
-    "click or search: select it in both maps · drag: select · Ctrl-drag: add · Shift-drag: pan · wheel: zoom · "
-    "double-click: reset · Esc: clear"
+    "click or search: select it in both maps · drag: select · Ctrl-drag: add · Shift-drag: pan · "
+    "Ctrl-wheel or two fingers: zoom · double-click: reset · Esc: clear"
 )
 MAPS_KEYS = (
     "Arrow keys move from point to point, Enter or Space selects it, plus and minus zoom, 0 resets the view, Escape "
@@ -90,7 +91,7 @@ def explore_page(
         Said(agree, "said"),
         Said(f"{known} {wording.difference_sentence(comparison, view)}"),
         Said(wording.context_sentence(catalog, view), "faint"),
-        *(Said(text, "warned") for text in warnings if text),
+        *(Said(as_sentence(text), "warned") for text in warnings if text),
         maps,
         Said(f"{wording.picture_caption(pair)} {drawn}", "faint"),
     ]
@@ -114,7 +115,7 @@ def explore_page(
         Section(
             "What the neighbours have in common",
             [
-                Said(wording.gene_set_sentence(gene_sets, view)),
+                Said(wording.gene_set_sentence(gene_sets, view, catalog=catalog)),
                 *([Rows(gene_sets, _GENE_SET_FORMATS)] if gene_sets.height else []),
             ],
         ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from explorer.digits import width_of
-from explorer.text import fill
+from explorer.text import as_sentence, fill
 from explorer.work import Ticket
 
 _BAR = (
@@ -44,4 +44,4 @@ def problem_of(ticket: Ticket[Any]) -> Any:
     """Say why a piece of work has no result."""
     import marimo as mo
 
-    return mo.callout(mo.md(fill("{problem}", problem=ticket.problem)), kind="warn")
+    return mo.callout(mo.md(fill("{problem}", problem=as_sentence(ticket.problem))), kind="warn")

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from explorer.digits import counted
 from explorer.errors import InputError, listed, shown, unknown_name
 from explorer.numbering import number_names
 from explorer.sources import ArraySource
@@ -288,7 +289,7 @@ class Screen:
         blank = int(names.filter(is_blank)["count"].sum())
         if blank:
             message = (
-                f"{blank:,} rows have no perturbation in column {self.roles.perturbation!r}: "
+                f"{counted(blank, 'row has', 'rows have')} no perturbation in column {self.roles.perturbation!r}: "
                 "name them, leave those rows out, or name another column with --perturbation"
             )
             raise InputError(message)

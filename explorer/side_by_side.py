@@ -240,8 +240,9 @@ def yardstick_sources(catalog: Catalog, view: View) -> dict[str, Callable[[], Ma
         sources[f"two replicate halves of {name}"] = halves
         first = cards[name].seed_of or name
         family = [first, *(other for other, card in cards.items() if card.seed_of == first)]
-        if cards[name].kind == "learned" and len(family) > 1:
-            second = next(other for other in family if other != name)
+        # Left and right themselves are no yardstick of each other.
+        second = next((other for other in family if other not in (view.left, view.right)), None)
+        if cards[name].kind == "learned" and second is not None:
             sources[f"{name} and {second} (another seed)"] = partial(_maps_of, dataset, view, (name, second))
     return sources
 

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 ,;")
+_NOT_IN_FILES = re.compile(r"[^A-Za-z0-9.]+")
+_LONGEST_PART = 32
+# A word of ours, and no name: names stand in quotes, before a colon or an equals sign, or are an alignment's own.
+_FIRST_WORD = re.compile(r"(?!tvn\b)[a-z]+(?=,? (?!= )|$)")
 
 
 def plain_text(value: object) -> str:
@@ -51,6 +56,43 @@ def fill(template: str, /, **values: object) -> str:
     '**&#60;i&#62;TP53&#60;&#47;i&#62;** has 10 neighbours'
     """
     return template.format_map({name: plain_text(value) for name, value in values.items()})
+
+
+def file_name(*parts: str) -> str:
+    """Begin the name of a file with what it holds, in letters that every file system takes.
+
+    Parameters
+    ----------
+    parts
+        Any texts, each shortened to 32 characters, so that a long one leaves room for those behind it.
+
+    Examples
+    --------
+    >>> file_name("TP53", "../skin & lung", "日本")
+    'TP53-skin-lung'
+    """
+    plain = (_NOT_IN_FILES.sub("-", part)[:_LONGEST_PART].strip("-.") for part in parts)
+    return "-".join(part for part in plain if part)
+
+
+def as_sentence(notice: str) -> str:
+    """Begin a notice with a capital letter, where it begins with a word and not with a name.
+
+    Messages begin small, since a command line puts its own name before them; on a page they stand alone.
+
+    Parameters
+    ----------
+    notice
+        A message, or nothing.
+
+    Examples
+    --------
+    >>> as_sentence("unknown query 'p53': did you mean 'TP53'?")
+    "Unknown query 'p53': did you mean 'TP53'?"
+    >>> as_sentence("'p53' is not in this map")
+    "'p53' is not in this map"
+    """
+    return notice[:1].upper() + notice[1:] if _FIRST_WORD.match(notice) else notice
 
 
 def _is_other_script(character: str) -> bool:

@@ -8,7 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from explorer.align import Alignment
+from explorer.digits import counted
 from explorer.labels import RowLabels
+from explorer.memory import require_memory
 from explorer.moments import Floats, Integers, Progress, ScreenMoments, block_moments, read_ahead
 from explorer.rowsums import COMPILE_ABOVE, add_aligned_rows, row_adder, sum_runs
 from explorer.screen import Representation
@@ -72,6 +74,11 @@ def range_totals(
         The range; all rows without it.
     progress
         Called with the number of rows after each block.
+
+    Raises
+    ------
+    InputError
+        When the sums have no room in memory.
     """
     found = _empty(labels, representation.n_features)
     end = representation.n_rows if stop is None else stop
@@ -97,7 +104,22 @@ def merge_totals(one: GuideTotals, other: GuideTotals) -> GuideTotals:
     )
 
 
+def require_totals_memory(labels: RowLabels, n_features: int) -> None:
+    """Check that the sums by guide, and the profiles of the perturbations beside them, have room in memory.
+
+    Raises
+    ------
+    InputError
+        When they have none.
+    """
+    n_guides, n_perturbations = len(labels.guide_perturbation), len(labels.perturbations)
+    what = "perturbation" if all(guide is None for guide in labels.guides) else "guide"
+    of = f"{counted(n_guides, what)} × {counted(n_features, 'feature')}"
+    require_memory((8 * n_guides + 4 * n_perturbations) * n_features, of=of)
+
+
 def _empty(labels: RowLabels, n_features: int) -> GuideTotals:
+    require_totals_memory(labels, n_features)
     n_guides = len(labels.guide_perturbation)
     return GuideTotals(
         labels,

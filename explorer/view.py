@@ -265,8 +265,8 @@ def recipe_warning(linked: View, shown_view: View, *, recipes: str) -> str:
     if not linked.recipes or not same or linked.recipes == recipes:
         return ""
     return (
-        f"this link was made from the recipes {shown(linked.recipes)}, shown is {recipes}: "
-        "the data or the method changed since"
+        "the data or the method changed since this link was made, so what is shown may not be what it showed then "
+        f"(recipes then {shown(linked.recipes)}, now {recipes})"
     )
 
 

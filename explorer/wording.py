@@ -12,8 +12,10 @@ import polars as pl
 from explorer.activity import ACTIVE_Q
 from explorer.catalog import Catalog, shared_knowledge
 from explorer.compare import ONLY_LEFT, ONLY_RIGHT, Comparison, OverlapDistribution, known_counts
+from explorer.digits import counted
 from explorer.side_activity import CONSISTENCY, MAGNITUDE, PRECISION, SideActivity, activity_table
 from explorer.side_by_side import GENE_SET_Q, Pair, Yardstick
+from explorer.text import file_name
 from explorer.view import View
 
 MOST_NAMED = 3
@@ -127,7 +129,7 @@ def activity_note(sides: tuple[SideActivity, SideActivity]) -> str:
         [
             *said,
             "p is against as many rows drawn at random from controls that fitted no alignment; q is corrected over "
-            f"the {count:,} perturbations of the representation (active: q below {ACTIVE_Q:g}).",
+            f"the {counted(count, 'perturbation')} of the representation (active: q below {ACTIVE_Q:g}).",
             *notes,
         ]
     )
@@ -185,13 +187,14 @@ def context_sentence(catalog: Catalog, view: View) -> str:
 def agreement_details(comparison: Comparison, distribution: OverlapDistribution) -> str:
     """Give every number of the agreement with its null, its units and its direction."""
     scores = comparison.agreement
-    whom = "every perturbation" if distribution.seed is None else f"{len(distribution.queries):,} random perturbations"
+    drawn = counted(len(distribution.queries), "random perturbation")
+    whom = "every perturbation" if distribution.seed is None else drawn
     which = "most opposite" if comparison.opposite else "nearest"
     return (
         f"Overlap of the {scores.k} {which}: {_defined(scores.overlap)} "
         f"(chance {scores.chance:.4f}; 1 is equal), "
         f"κ {_defined(scores.kappa)}, "
-        f"rank-biased overlap {_defined(scores.rank_biased_overlap)} (p .9; chance "
+        f"rank-biased overlap {_defined(scores.rank_biased_overlap)} (p 0.9; chance "
         f"{scores.rank_biased_chance:.4f}; 0 disjoint, 1 equal), "
         f"among {scores.n_perturbations:,} perturbations. The mean over {whom} is {_defined(distribution.mean)}; "
         f"{_share(distribution.share_below(scores.overlap))} agree less than {comparison.query} "
@@ -203,7 +206,7 @@ def yardstick_sentence(found: list[Yardstick], comparison: Comparison) -> str:
     """Hold the agreement against what agrees anyway: replicate halves and seeds."""
     if not found:
         return (
-            "No yardstick: there are neither replicates nor a second seed of these representations that could be "
+            "No yardstick: there are neither replicates nor a further seed of these representations that could be "
             "compared, so it can't be said how much of the disagreement is noise."
         )
     parts = [
@@ -224,20 +227,27 @@ def yardstick_sentence(found: list[Yardstick], comparison: Comparison) -> str:
     )
 
 
-def gene_set_sentence(table: pl.DataFrame, view: View) -> str:
-    """Read the best gene set of each side out loud."""
+def gene_set_sentence(table: pl.DataFrame, view: View, *, catalog: Catalog) -> str:
+    """Read the best gene set of each side out loud, or say why there is none.
+
+    Parameters
+    ----------
+    table
+        As `explorer.side_by_side.shared_gene_sets` gives it.
+    view, catalog
+        The view, and the datasets on offer.
+    """
+    if not shared_knowledge(catalog.dataset(view.dataset)).gene_sets:
+        return "No gene sets stand beside this dataset, so what the neighbours have in common can't be said."
     if not table.height:
-        return (
-            "No gene set holds more of either neighbourhood than chance explains (q ≤ .05), or none stands beside this "
-            "dataset."
-        )
+        return "No gene set holds more of either neighbourhood than chance explains (q ≤ 0.05)."
     parts = []
     for side, name in (("left", view.left), ("right", view.right)):
         best = table.filter(pl.col(f"{side} q") <= GENE_SET_Q).sort(f"{side} q").head(1)
         parts.append(
             f"{name}: {best['gene set'][0]}, {best[side][0]} (q {best[f'{side} q'][0]:.1g})"
             if best.height
-            else f"{name}: none at q ≤ .05"
+            else f"{name}: none at q ≤ 0.05"
         )
     return (
         f"{'; '.join(parts)}. Hypergeometric test over the perturbations of this map, Benjamini-Hochberg over all sets "
@@ -250,10 +260,10 @@ def picture_caption(pair: Pair) -> str:
     """Say what the pictures are, and that no neighbour is read off them."""
     left, right = pair.layouts
     return (
-        f"Neighbours are found in the native space ({pair.left.profiles.shape[1]} features left, "
-        f"{pair.right.profiles.shape[1]} right), never in these pictures. "
+        f"Neighbours are found in the native space ({counted(pair.left.profiles.shape[1], 'feature')} left, "
+        f"{pair.right.profiles.shape[1]:,} right), never in these pictures. "
         f"Left: {left.caption}; right: {right.caption}, turned onto the left one. "
-        "1 would keep every neighbour, about .5 is random."
+        "1 would keep every neighbour, about 0.5 is random."
     )
 
 
@@ -304,8 +314,8 @@ def figure_heading(view: View, pair: Pair) -> str:
 
 
 def file_stem(view: View) -> str:
-    """Begin the name of an exported file with what it shows, in letters that every file system takes."""
-    return re.sub(r"[^A-Za-z0-9.]+", "-", f"{view.query}-{view.context}").strip("-.")[:60] or "explorer"
+    """Begin the name of an exported file with what it shows: query, dataset, context and both sides."""
+    return file_name(view.query, view.dataset, view.context, view.left, view.right) or "explorer"
 
 
 def panel_titles(catalog: Catalog, view: View) -> tuple[str, str]:

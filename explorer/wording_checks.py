@@ -9,7 +9,7 @@ import polars as pl
 
 from explorer.decoys import CAPTION as TECHNICAL
 from explorer.decoys import TechnicalFdr
-from explorer.digits import brief, number, percent, plain, signed
+from explorer.digits import brief, counted, number, percent, plain, signed
 from explorer.exchange import COVERAGE
 from explorer.judge_details import Checks, replicate_table
 from explorer.judged import JudgeView
@@ -20,6 +20,8 @@ from explorer.verdict import Judgement
 from explorer.wording_judge import disagreement_sentence, hits_sentence, largest_sentence
 
 _PERCENT = re.compile(r"(?<=\d)%")
+# What `explorer.benchmark` calls the one measure that is there without replicates to hold against each other.
+_SHARE_ACTIVE = "share active"
 CURVE_NOTE = (
     "The band is where the difference from the simple map would be within what random signs of the groups give, 95 %: "
     "a learned line inside it is no difference that goes beyond this screen. Known pairs are a lower bound: not known "
@@ -70,15 +72,15 @@ def strata_sentence(checks: Checks, judgement: Judgement) -> str:
         return f"Strata can't be had: {checks.silences['strata']}."
     judged = checks.strata.drop_nulls("difference")
     few = checks.strata.height - judged.height
-    left = f" {few} more have fewer than 20 known pairs and say nothing." if few else ""
+    left = f" Nothing can be said of {few} more, with fewer than 20 known pairs." if few else ""
     if not judged.height:
-        return f"No stratum has 20 known pairs.{left}"
+        return "No stratum has 20 known pairs."
     better = judged.filter(pl.col("difference") > 0)
     listed = "; ".join(
         f"{row['source']}, {row['stratum']} {signed(row['difference'])}"
         for row in better.sort("difference", descending=True).head(3).iter_rows(named=True)
     )
-    said = f"{judgement.learned} recalls more in {better.height} of {judged.height} strata"
+    said = f"{judgement.learned} recalls more in {better.height} of {counted(judged.height, 'stratum', 'strata')}"
     if better.height:
         said += f" ({'most: ' if better.height > 3 else ''}{listed})"
     return (
@@ -151,8 +153,13 @@ def exchange_sentence(checks: Checks) -> str:
 def replicates_sentence(checks: Checks) -> str:
     """Introduce the table of replicate scores, or say why there is none."""
     if checks.replicates is not None and checks.replicates.height and not replicate_table(checks).height:
-        measures = ", ".join(checks.replicates["measure"])
-        return f"There is nothing to compare: 0 in both maps is all there is of {measures}; no other measure is there."
+        measures = checks.replicates["measure"].to_list()
+        if measures == [_SHARE_ACTIVE]:
+            return (
+                "No perturbation is active in either map (none can be told from controls), and replicates were not "
+                "measured in any other way, so there is nothing to compare."
+            )
+        return f"In both maps all that was measured is 0 ({', '.join(measures)}), so there is nothing to compare."
     if not replicate_table(checks).height:
         reason = _silence(checks, "replicate scores") or "no perturbation has replicates in both"
         return f"Whether replicates repeat better can't be told: {reason.rstrip('.')}."
@@ -169,8 +176,8 @@ def groups_sentence(judgement: Judgement) -> str:
     units = judgement.units
     gain, lose = (int((sign * units["difference"] > 0).sum()) for sign in (1, -1))
     return (
-        f"{gain:,} of {units.height:,} groups gain in {judgement.learned}, {lose:,} lose, and "
-        f"{units.height - gain - lose:,} stay as they are. Large groups that differ much come first. A single group is "
+        f"Of {counted(units.height, 'group')}, in {judgement.learned}: {gain:,} with a gain, {lose:,} with a loss, "
+        f"{units.height - gain - lose:,} without a change. Large groups that differ much come first. A single group is "
         "an anecdote: only their mean was tested."
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from explorer.catalog import Catalog, shared_knowledge, shared_map
-from explorer.digits import brief, count, number, percent, plain, signed, small
+from explorer.digits import brief, count, counted, number, percent, plain, signed, small
 from explorer.judged import FALSE_WORTH, Judged, JudgeView, Looked, plan_table
 from explorer.verdict import FEWEST_DISCORDANT, FEWEST_UNITS, Judgement, KnownHits, MapComparison
 
@@ -111,14 +111,15 @@ def meaning_sentence(judgement: Judgement) -> str:
             f"{simple} and is not beaten; judge {learned} against it."
         )
     best = judgement.better_simple[0] if judgement.better_simple else None
-    from_whom = simple if best is None else f"{best.name}, the simple representation that scores highest"
+    better = simple if best is None else best.name
+    from_whom = simple if best is None else f"{better}, the simple representation that scores highest"
     return {
         "worth it": f"For your next experiments: choose from {learned}, for complexes and pathways like those known. "
         "What is not annotated was not judged.",
         "not shown": f"For your next experiments: stay with {from_whom}. That no gain is shown does not mean that "
         "there is none; what would show it stands below.",
-        "worse": f"For your next experiments: choose from {from_whom}, and where it disagrees with {learned} trust it "
-        f"more. {learned} loses partners that are already known.",
+        "worse": f"For your next experiments: choose from {from_whom}; where {learned} disagrees with {better}, trust "
+        f"{better}. {learned} loses partners that are already known.",
         "underpowered": f"For your next experiments: stay with {simple}, since it is the simpler one"
         f"{_more_known(judgement)}.",
     }[judgement.verdict]
@@ -136,14 +137,16 @@ def numbers_sentence(judgement: Judgement) -> str:
     test = primary.test
     if judgement.verdict == "locked":
         return f"None: {plain(judgement.reason)}."
-    what = "groups of known partners" if primary.groups == "given" else "communities of known partners"
+    one, several = ("group", "groups") if primary.groups == "given" else ("community", "communities")
+    differ = "differs" if test.n_discordant == 1 else "differ"
+    units = counted(test.n_units, f"{one} of known partners", f"{several} of known partners")
     return (
         # Exact: of a member with more than k known partners, k count.
         f"Of a group member's known partners (no more than {primary.k} count), {percent(primary.learned)} are among "
         f"its {primary.k} nearest in {judgement.learned} and {percent(primary.simple)} in {judgement.simple} (by "
         f"chance {percent(primary.chance)}; more is better). Difference {signed(test.estimate)}, 95 % interval "
-        f"{signed(test.low)} to {signed(test.high)}, p {small(test.p)}: the mean over {test.n_units:,} {what} of equal "
-        f"weight, {test.n_discordant:,} of which differ.{'' if test.excludes_zero else ' The interval includes 0.'}"
+        f"{signed(test.low)} to {signed(test.high)}, p {small(test.p)}: the mean over {units} of equal "
+        f"weight, {test.n_discordant:,} of which {differ}.{'' if test.excludes_zero else ' The interval includes 0.'}"
     )
 
 
@@ -275,7 +278,8 @@ def hits_sentence(hits: KnownHits) -> str:
     held = f"({count(hits.learned)} v {count(hits.simple)})"
     if abs(gained) < 0.05:
         return f"In this screen the learned map's top {hits.budget:,} holds as many known pairs {held}."
-    said = f"{count(abs(gained))} {'more' if gained > 0 else 'fewer'} known pairs"
+    pairs = "known pair" if count(abs(gained)) == "1" else "known pairs"
+    said = f"{count(abs(gained))} {'more' if gained > 0 else 'fewer'} {pairs}"
     # What is fewer comes from nowhere.
     source = "They come from" if gained > 0 else "The difference comes from"
     return (
@@ -339,15 +343,17 @@ def change_sentence(judgement: Judgement) -> str:
     if not short:
         return first
     difference, more = short[-1]
-    return f"{first} With {more:,} more annotated groups like these a difference of {brief(difference)} would show."
+    further = counted(more, "more annotated group")
+    return f"{first} With {further} like these a difference of {brief(difference)} would show."
 
 
 def _missing(judgement: Judgement) -> str:
     """Say what a verdict lacks."""
     test = judgement.primary.test
     if test.n_units < FEWEST_UNITS:
+        missing = counted(FEWEST_UNITS - test.n_units, "is missing", "are missing")
         there = f"there {'is' if test.n_units == 1 else 'are'} {test.n_units or 'none'}"
-        said = f"It takes {FEWEST_UNITS} groups for a verdict, and {there}: {FEWEST_UNITS - test.n_units} are missing."
+        said = f"It takes {FEWEST_UNITS} groups for a verdict, and {there}: {missing}."
         return f"{said} The maps differ in none of them." if _is_alike(judgement) else said
     if _is_alike(judgement):
         return (

@@ -411,9 +411,11 @@ def _sentence(error: BaseException) -> str:
     if isinstance(error, InputError):
         return str(error)
     _log.error("work failed", exc_info=error)
+    if isinstance(error, MemoryError):
+        return "this could not be computed: there is not enough memory for it; try again later, or choose less"
     # A visitor of a server must not read where its files are.
     text = _FOLDERS.sub("", " ".join(as_text(error).split()))[:200]
-    return f"this could not be computed ({type(error).__name__}: {text}); see the log"
+    return f"this could not be computed ({type(error).__name__}: {text}); the log of whoever runs this has the rest"
 
 
 def _refuse_inside_work() -> None:

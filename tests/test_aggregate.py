@@ -427,7 +427,7 @@ def test_written_map_reads_back(tmp_path, guides):
     assert read.uns["explorer"]["fingerprint"] == made.fingerprint
     recipe = json.loads(read.uns["explorer"]["recipe"])
     assert recipe["alignment"] == "tvn"
-    assert recipe["notes"] == ["1 rows with NaN or infinite values left out: 'G01'"]
+    assert recipe["notes"] == ["1 row with NaN or infinite values left out: 'G01'"]
 
 
 def test_anndata_is_a_copy():

@@ -32,7 +32,7 @@ LAYERS = (
         "routes",
         "crowd",
     ),
-    ("access", "headers", "page", "portable_parts"),
+    ("access", "headers", "memory", "page", "portable_parts"),
     ("sources", "relationships", "charts", "panels", "medians", "replicates", "keeping"),
     ("screen", "stored", "tables", "pseudo", "retrieval", "judge_charts"),
     ("labels", "position"),

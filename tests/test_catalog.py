@@ -110,7 +110,19 @@ def test_links_that_lead_out_are_ignored(root, tmp_path):
     (root / "again").symlink_to(root / "one")
     found = open_catalog(root)
     assert found.names == ("again", "one", "two")
-    assert found.problems == {}
+    assert found.problems == {"out": "'out' is a link that leads out of the catalog: put the folder itself there"}
+
+
+@pytest.mark.parametrize("name", ["rows.h5ad", "rows.parquet", "rows.csv", "rows.zarr"])
+def test_a_folder_of_data_without_a_card_is_a_problem(root, name):
+    for folder in ("three", ".hidden"):
+        (root / folder).mkdir()
+        (root / folder / name).write_bytes(b"")
+    found = open_catalog(root)
+    assert found.names == ("one", "two")
+    assert found.problems == {
+        "three": "no card.toml in 'three': write one beside its files, or take the folder out of the catalog"
+    }
 
 
 @pytest.mark.parametrize("name", [name.replace("/", "-") for name in PAYLOADS] + [".hidden", "-x", "x" * 81])

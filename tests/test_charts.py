@@ -246,4 +246,7 @@ def test_a_displayed_chart_is_the_chart_itself():
     chart = rank_ladder(table_of(["A", "B", "C", "D"]), titles=("one", "other"), k=3)
     kind, specification = charts.Displayed(chart)._mime_()
     assert kind == f"application/vnd.vegalite.{alt.SCHEMA_VERSION.split('.')[0]}+json"
-    assert json.loads(specification) == json.loads(chart.to_json())
+    shown = json.loads(specification)
+    menu = shown.pop("usermeta")["embedOptions"]["actions"]
+    assert shown == json.loads(chart.to_json())
+    assert menu == {"export": True, "source": False, "compiled": False, "editor": False}, "saving, and nothing else"

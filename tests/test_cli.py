@@ -36,7 +36,7 @@ from files import (
     write_table,
 )
 
-from explorer import __version__, cli
+from explorer import __version__, cli, memory
 from explorer.activity import measure_activity
 from explorer.align import METHODS
 from explorer.cli import main
@@ -216,6 +216,61 @@ def test_check_of_single_files(run, tmp_path, form):
     assert (status, err) == (0, "")
     assert "note: perturbation is taken to be the column 'gene'" in out
     assert f"context all: {N_ROWS} rows, {len(PERTURBATIONS)} perturbations, 8 control rows" in out
+
+
+def test_check_makes_no_table_and_says_where_a_map_has_no_room(run, toy, monkeypatch):
+    monkeypatch.setattr(memory, "MOST_UNASKED_BYTES", 0)
+    monkeypatch.setattr(memory, "free_bytes", lambda: 0)
+    status, out, err = run("check", toy)
+    assert (status, err) == (0, "")
+    assert "features; no map can be made on this machine: a table of 6 perturbations × 5 features needs 0 MiB" in out
+    status, out, err = run("neighbors", toy, *NEIGHBORS)
+    assert (status, out) == (2, "")
+    assert err.startswith("explorer: a table of ")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "message"), [("", "not enough memory"), ("Unable to\nallocate", "not enough memory: Unable to allocate")]
+)
+def test_too_little_memory_is_one_line(run, toy, monkeypatch, said, message):
+    def fail(*_, **__):
+        raise MemoryError(said)
+
+    monkeypatch.setattr(cli, "build_map", fail)
+    assert run("neighbors", toy, *NEIGHBORS) == (2, "", f"explorer: {message}\n")
+
+
+def test_each_broken_dataset_of_a_catalog_has_a_line(run, tmp_path):
+    for name in ("one", "two", "good"):
+        write_dataset(tmp_path / "catalog" / name, {} if name == "good" else {"titel": "x"})
+    status, out, err = run("check", tmp_path / "catalog")
+    assert (status, out) == (2, "")
+    assert err.splitlines() == [
+        f"explorer: {name}/card.toml: unknown key 'titel': did you mean 'title'?" for name in ("one", "two")
+    ]
+
+
+def test_the_only_representation_need_not_be_named(run, tmp_path):
+    path = tmp_path / "rows.csv"
+    lines = [
+        f"{name},{value},{value**2}" for value, name in enumerate(["MDM2", "TP53", "MYC", "ATM", "CHEK2"], start=1)
+    ]
+    path.write_text("\n".join(["gene,a,b", *lines, ""]))
+    status, out, err = run("neighbors", path, "TP53", "-k", "3")
+    assert status == 0, err
+    assert "note: the representation is " in err
+    name = re.search(r"note: the representation is '(.*)', the only one", err)[1]
+    assert run("neighbors", path, "TP53", "-k", "3", "--representation", name)[:2] == (0, out)
+
+
+def test_one_of_anything_is_singular(run, tmp_path):
+    path = tmp_path / "one.csv"
+    path.write_text("gene,a\nTP53,1.5\n")
+    status, out, _ = run("check", path)
+    assert status == 0
+    assert "1 row, 1 perturbation, 0 control rows" in out
+    assert "1 feature\n" in out
 
 
 def test_check_of_the_demo(run, demo):
@@ -403,7 +458,7 @@ CASES = {
         "duplicate perturbation names: '1'",
     ),
     "no card": (dataset(edit=no_card), "'toy' is not a dataset: a dataset folder has a card.toml"),
-    "card not TOML": (dataset(edit=not_toml), "'card.toml' in 'toy' is not valid TOML"),
+    "card not TOML": (dataset(edit=not_toml), "toy/card.toml is not valid TOML"),
     "unknown key": (dataset({"titel": "x"}), r"toy/card.toml: unknown key 'titel': did you mean 'title'\?"),
     "unknown kind": (
         dataset({"representations/raw/kind": "learnd"}),
@@ -448,7 +503,7 @@ CASES = {
         dataset({"roles/control": {"column": "plate"}}),
         "holds String, expected true and false",
     ),
-    "other rows": (dataset(edit=short_latent), "'latent_cells.parquet' lacks 1 rows"),
+    "other rows": (dataset(edit=short_latent), "'latent_cells.parquet' lacks 1 row"),
     "nothing but NaN": (dataset(edit=all_nan), "representation 'raw' has no row of finite numbers to make a map of"),
     "unknown query": (dataset({}, "tp5", *NEIGHBORS[1:]), r"unknown perturbation 'tp5': did you mean 'TP53'\?"),
     "unknown payload query": (dataset({}, PAYLOADS[0], *NEIGHBORS[1:]), "unknown perturbation '<img src=x"),

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from explorer.digits import brief, count, number, percent, plain, signed, small, width_of
+from explorer.digits import brief, cells, count, counted, number, percent, plain, signed, small, width_of
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,32 @@ def test_signed(value, text):
 )
 def test_number(value, text):
     assert number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        (counted(0, "row"), "0 rows"),
+        (counted(1, "row"), "1 row"),
+        (counted(1_234, "row"), "1,234 rows"),
+        (counted(1, "community", "communities"), "1 community"),
+        (counted(2, "community", "communities"), "2 communities"),
+    ],
+)
+def test_counted(said, text):
+    assert said == text
+
+
+@pytest.mark.parametrize(
+    ("pattern", "value", "text"),
+    [
+        ("{:.3f}", 0.18, ".180"), ("{:+.3f}", -0.18, "−.180"), ("{:+.3f}", 0.18, "+.180"), ("{:.2g}", 0.0004, ".0004"),
+        ("{:,d}", 1_000, "1,000"), ("{:.3f}", None, ""), ("{:.3f}", math.nan, ""), ("{:.3f}", 10.5, "10.500"),
+        ("{:.3f}", "none", "none"),
+    ],
+)  # fmt: skip
+def test_cells(pattern, value, text):
+    assert cells({"p": pattern})["p"](value) == text
 
 
 def test_number_of_other_digits():

@@ -313,7 +313,7 @@ def truncated_file(tmp_path) -> Path:
     ("damage", "says"),
     [
         ("missing", "no such path"),
-        ("broken_card", "'card.toml' in 'toy' is not valid TOML"),
+        ("broken_card", "toy/card.toml is not valid TOML"),
         ("misspelt_card", "did you mean 'license'"),
         ("truncated_file", "'screen.h5ad'"),
     ],
@@ -487,7 +487,7 @@ def test_work_that_breaks_is_a_sentence_on_its_page_alone(app, tmp_path, worksho
         found = shown(app, root)
         assert found["agree_sentence"].startswith("GENE00: ")
         assert nothing_shown(found, "table", "strip")
-        assert "this could not be computed" in html_of(app, root)
+        assert "This could not be computed" in html_of(app, root)
     assert shown(app, root)["table"].height
 
 

@@ -260,8 +260,8 @@ def test_an_identity_follows_every_file_that_the_card_names(tmp_path):
     ("content", "match"),
     [
         (b"", "toy/card.toml: 'title' is missing|the table \\[roles\\] is missing|name at least one"),
-        (b"title = ", "'card.toml' in 'toy' is not valid TOML"),
-        (os.urandom(300) + b"\xff\xfe", "'card.toml' in 'toy' is not valid TOML"),
+        (b"title = ", "toy/card.toml is not valid TOML"),
+        (os.urandom(300) + b"\xff\xfe", "toy/card.toml is not valid TOML"),
         (None, "the dataset 'toy' (is no longer there|was changed while it was open)"),
     ],
 )
@@ -278,7 +278,7 @@ def test_a_card_that_is_emptied_garbled_or_removed(tmp_path, content, match):
             ask()
     found = open_catalog(tmp_path / "catalog")
     assert found.names == ("whole",)
-    assert (content is None) == (found.problems == {})
+    assert set(found.problems) == {"toy"}
 
 
 def test_a_card_that_says_something_else_is_opened_anew(tmp_path):
@@ -337,7 +337,7 @@ def test_a_file_that_is_removed(tmp_path, name):
     dataset = load_dataset(write_dataset(tmp_path / "toy"))
     shared_map(dataset, "cells", "raw")
     (tmp_path / "toy" / name).unlink()
-    with one_sentence(tmp_path, rf"the card of 'toy': unknown file '{name}'"):
+    with one_sentence(tmp_path, rf"toy/card.toml: unknown file '{name}'"):
         shared_map(dataset, "cells", "raw")
 
 
@@ -851,7 +851,7 @@ def test_a_card_reaches_nothing_outside(tmp_path, secret, what, way):
 def test_a_dataset_is_one_of_those_that_are_listed(tmp_path, secret, name):
     root = write_catalog(tmp_path / "catalog")
     (root / "way-out").symlink_to(secret)
-    with one_sentence(tmp_path, "unknown dataset"):
+    with one_sentence(tmp_path, "a link that leads out" if name == "way-out" else "unknown dataset"):
         open_catalog(root).dataset(name)
 
 

@@ -202,8 +202,10 @@ def test_single_file_without_knowledge(app, tmp_path):
 def test_what_went_wrong_stands_where_the_verdict_would(app, tmp_path, known):
     root = verdicts.write_catalog(tmp_path, None if known else {"relationships": None}, names=verdicts.NAMES[:30])
     page = html_of(app, root)
-    says = "30 perturbations are in both" if known else "nothing is known of the perturbations"
+    says = "30 perturbations are in both" if known else "No known pairs or gene sets stand beside"
     assert page.index("worth it, at my budget?") < page.index(says) < page.index("Before a screen")
+    assert "Pairs to test (budget)" in page
+    assert "Neighbours (k)" in page
 
 
 @pytest.mark.parametrize("damage", ["missing", "broken card", "broken pairs"])

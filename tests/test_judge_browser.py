@@ -155,10 +155,11 @@ def check_card_offline(browser, card: Path) -> None:
 
 
 def test_dark_theme_and_what_a_link_can_not_have(hostile_server, browser):
-    hostile = {"k": "99", "align": PAYLOADS[0], "sources": "CORUM", "budget": "many"}
+    hostile = {"k": "99", "align": PAYLOADS[0], "sources": "CORUM", "budget": "many", "recipes": "abc.def"}
     with opened(browser, f"{hostile_server}/?{urlencode(hostile)}", word=FEW, dark=True, width=1024) as judge:
-        for said in ("k = '99' is not a number", "unknown alignment", "unknown sources 'CORUM'", "budget = 'many'"):
+        for said in ("k = '99' is not a number", "Unknown alignment", "Unknown sources 'CORUM'", "budget = 'many'"):
             judge.wait_for_notice(said)
+        judge.wait_for_notice("The data or the method changed since this link was made")
         judge.wait_for_checks()
         assert max(judge.page.evaluate(BACKGROUND)) < 60
         assert judge.page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -185,15 +185,21 @@ def test_what_is_locked_has_no_numbers(run, toy, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "choose two representations, a simple one with --simple and a learned one with --learned: "),
+        ((), "choose two representations, a learned one with --learned: "),
         (("--simple", "raw"), "choose two representations, a learned one with --learned: "),
-        (("--learned", "latent"), "choose two representations, a simple one with --simple: "),
     ],
 )
 def test_what_is_missing_is_listed_with_its_kind(run, toy, arguments, message):
     status, out, err = run("judge", toy, *arguments)
     assert (status, out) == (2, "")
     assert err == f"explorer: {message}'raw' (simple), 'latent' (learned), 'latent-seed-1' (learned)\n"
+
+
+def test_the_only_representation_of_a_kind_need_not_be_named(run, toy):
+    given = run("judge", toy, "--simple", "raw", "--learned", "latent")
+    status, out, err = run("judge", toy, "--learned", "latent")
+    assert (status, out) == (0, given[1])
+    assert "note: the simple representation is 'raw', the only one\n" in err
 
 
 @pytest.mark.parametrize("command", [("neighbors", "GENE000"), ("build", "--out", "x.h5ad")])

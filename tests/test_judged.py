@@ -116,8 +116,11 @@ def test_a_single_file_declares_nothing(tmp_path):
     ticket = start_judging(catalog, declared_view(dataset, dataset.context()))
     assert ticket.wait(60)
     assert ticket.state == "failed"
-    assert "nothing is known of the perturbations of 'screen'" in ticket.problem
-    assert 'card.toml that says relationships = "FOLDER"' in ticket.problem
+    assert ticket.problem.startswith("no known pairs or gene sets stand beside 'screen', so there is nothing to judge")
+    assert "whoever keeps this dataset can put a folder of them beside it and name that in its card.toml, as" in (
+        ticket.problem
+    )
+    assert "a single file goes into a folder with a card.toml first" in ticket.problem
     assert "\n" not in ticket.problem
 
 
@@ -259,7 +262,7 @@ def test_steps_of_the_controls_hold_what_the_link_asks_for():
 
 
 def test_file_stem():
-    assert file_stem(VIEW) == "latent-against-raw-alpha"
+    assert file_stem(VIEW) == "latent-against-raw-toy-alpha"
     assert "/" not in file_stem(replace(VIEW, context="../<b>"))
 
 

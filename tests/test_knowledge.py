@@ -53,7 +53,7 @@ def test_only_a_folder_right_beside(known, tmp_path, name):
     (tmp_path / "catalog" / "link").symlink_to(known)
     dataset = load_dataset(write_dataset(tmp_path / "catalog" / "toy", {"relationships": name}))
     with pytest.raises(
-        InputError, match=r"the card of 'toy' names the relationships .*: there is no folder of that"
+        InputError, match=r"toy/card.toml names the relationships .*: there is no folder of that"
     ) as caught:
         knowledge_beside(dataset)
     assert str(caught.value).isprintable()

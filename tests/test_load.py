@@ -205,7 +205,7 @@ def test_categories_unused_and_missing(tmp_path, missing):
     adata.obs["gene"] = pd.Categorical(labels, categories=["unused", *PERTURBATIONS, CONTROL])
     path = write_anndata(tmp_path / "toy.h5ad", adata)
     if missing:
-        with pytest.raises(InputError, match="1 rows have no perturbation in column 'gene'"):
+        with pytest.raises(InputError, match="1 row has no perturbation in column 'gene'"):
             screen_of(path)
     else:
         assert build_map(screen_of(path), "X").names == PERTURBATIONS
@@ -338,8 +338,8 @@ def folder_instead_of_rows(folder):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (not_one_row_less, rf"'latent_cells.parquet' lacks 1 rows \('{ROWS[-1]}'\): give it the screen's rows"),
-        (not_one_row_more, r"'latent_cells.parquet' has 1 rows the screen has not \('well-99'\)"),
+        (not_one_row_less, rf"'latent_cells.parquet' lacks 1 row \('{ROWS[-1]}'\): give it the screen's rows"),
+        (not_one_row_more, r"'latent_cells.parquet' has 1 row the screen has not \('well-99'\)"),
         (named_twice, rf"'latent_cells.parquet' names rows more than once: '{ROWS[0]}'; make its row names unique"),
         (
             nameless_and_short,
@@ -376,7 +376,7 @@ def test_files_that_do_not_fit(tmp_path, damage, message):
         ({"roles/control": {"column": "plate"}}, "control column 'plate' holds String, expected true and false"),
         (
             {"contexts/cells/rows": "row.parquet"},
-            r"the card of 'toy': unknown file 'row.parquet': did you mean 'rows.parq",
+            r"toy/card.toml: unknown file 'row.parquet': did you mean 'rows.parq",
         ),
         (
             {"contexts/cells/rows": "../rows.parquet"},

@@ -94,11 +94,14 @@ def test_the_word_has_the_colour_of_the_page(catalog, changes, tone):
 def test_command_that_makes_it_again(catalog):
     found = judged_of(judgement(), view=replace(VIEW, sources=("Pairs", "My sets"), budget=30))
     line = command_line(catalog, found)
-    assert line in Page(map_card(catalog, found)).text
+    text = Page(map_card(catalog, found)).text
+    assert line in text
+    assert "CATALOG the folder in which this dataset lies" in " ".join(text.split())
     words = shlex.split(line)
     assert words[:2] == ["explorer", "judge"]
     options = cli._parser().parse_args(words[1:])
-    assert (str(options.path), options.simple, options.learned, options.context) == ("toy", "raw", "latent", "alpha")
+    assert options.path.as_posix() == "CATALOG/toy"
+    assert (options.simple, options.learned, options.context) == ("raw", "latent", "alpha")
     assert (options.align, options.source, options.k) == ("none", ["Pairs", "My sets"], 10)
     assert (options.budget, options.seed) == (30, 0)
 

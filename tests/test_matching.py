@@ -70,13 +70,13 @@ def test_names_of_stored_rows(rows, names, order):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["a", "b"], r"'other' lacks 1 rows \('c'\): give it the screen's rows"),
-        (["a", "b", "c", "d"], r"'other' has 1 rows the screen has not \('d'\): give it the screen's rows"),
-        (["a", "b", "d"], r"'other' lacks 1 rows \('c'\) and has 1 rows the screen has not \('d'\)"),
-        (["a", "b", "c", None], r"'other' has 1 rows the screen has not \('None'\)"),
-        (["a", None, "c"], r"'other' lacks 1 rows \('b'\) and has 1 rows the screen has not \('None'\)"),
+        (["a", "b"], r"'other' lacks 1 row \('c'\): give it the screen's rows"),
+        (["a", "b", "c", "d"], r"'other' has 1 row the screen has not \('d'\): give it the screen's rows"),
+        (["a", "b", "d"], r"'other' lacks 1 row \('c'\) and has 1 row the screen has not \('d'\)"),
+        (["a", "b", "c", None], r"'other' has 1 row the screen has not \('None'\)"),
+        (["a", None, "c"], r"'other' lacks 1 row \('b'\) and has 1 row the screen has not \('None'\)"),
         (["a", "b", "b", "c"], "'other' names rows more than once: 'b'; make its row names unique"),
-        (["a", "b", "c", "<b>\x1b"], r"has 1 rows the screen has not \('<b>\\x1b'\)"),
+        (["a", "b", "c", "<b>\x1b"], r"has 1 row the screen has not \('<b>\\x1b'\)"),
         (["A", "B", "C"], r"lacks 3 rows \('a', 'b', 'c'\) and has 3 rows"),
     ],
 )
@@ -110,5 +110,5 @@ def test_a_column_of_other_names_is_never_passed_over(rows):
 
 
 def test_a_column_that_names_some_rows_says_which_are_missing():
-    with pytest.raises(InputError, match=r"lacks 1 rows \('r3'\) and has 1 rows the screen has not \('r4'\)"):
+    with pytest.raises(InputError, match=r"lacks 1 row \('r3'\) and has 1 row the screen has not \('r4'\)"):
         names_of(STORED).order_of_table(pl.DataFrame({"cell": ["r1", "r2", "r4"]}), "other")

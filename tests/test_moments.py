@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from explorer import moments as moments_module
 from explorer.errors import InputError
 from explorer.labels import FITTING, HELD_OUT, SAMPLED, label_rows
-from explorer.moments import ScreenMoments, block_moments, collect_moments, describe_excluded, merge_moments
+from explorer.moments import (
+    ScreenMoments,
+    block_moments,
+    collect_moments,
+    describe_excluded,
+    excluded_rows,
+    merge_moments,
+)
 from explorer.rowsums import row_adder
 from explorer.screen import Representation
 
@@ -192,7 +199,9 @@ def test_rows_that_are_not_finite_are_left_out_and_named(bad, chunk_rows):
     np.testing.assert_array_equal(found.controls().count, expected.controls().count)
     np.testing.assert_allclose(found.controls().scatter, expected.controls().scatter, rtol=1e-10)
     np.testing.assert_allclose(found.unit_mean, expected.unit_mean, rtol=1e-10)
-    sentence = describe_excluded(found, rows.screen)
+    wrong = Rows(rows.perturbations, values, rows.batch, rows.guide)
+    np.testing.assert_array_equal(excluded_rows(wrong.screen, wrong.screen.representation("raw")), sorted(gone))
+    sentence = describe_excluded(found.excluded, rows.screen)
     assert sentence.startswith("3 rows with NaN or infinite values left out: ")
     for name in ("'G03'", "'G05'", "'ctrl'"):
         assert name in sentence
@@ -200,19 +209,28 @@ def test_rows_that_are_not_finite_are_left_out_and_named(bad, chunk_rows):
 
 def test_nothing_is_said_when_nothing_is_left_out():
     rows = batched_rows(seed=4)
-    assert describe_excluded(collected(rows), rows.screen) == ""
+    assert describe_excluded(collected(rows).excluded, rows.screen) == ""
+
+
+def test_one_row_left_out_is_one_row():
+    rows = batched_rows(seed=4)
+    one = describe_excluded(np.array([rows.perturbations.index("G03")]), rows.screen)
+    assert one == "1 row with NaN or infinite values left out: 'G03'"
 
 
 def test_no_finite_row_is_an_error():
     rows = batched_rows()
     with pytest.raises(InputError, match="'raw' has no row of finite numbers"):
         collected(Rows(rows.perturbations, np.full_like(rows.values, np.nan), rows.batch))
+    empty = Rows(rows.perturbations, np.full_like(rows.values, np.nan), rows.batch).screen
+    with pytest.raises(InputError, match="'raw' has no row of finite numbers"):
+        excluded_rows(empty, empty.representation("raw"))
 
 
 def test_rows_without_a_batch_are_an_error():
     rows = batched_rows()
     rows.batch[3] = None
-    with pytest.raises(InputError, match="1 rows have no batch in column 'batch'"):
+    with pytest.raises(InputError, match="1 row has no batch in column 'batch'"):
         collected(rows)
 
 

@@ -81,6 +81,32 @@ def test_what_cannot_be_warmed_is_logged_and_passed_over(root, caplog):
     assert catalog.shared_screen(found.dataset("two"), "cells").rows.height == 26
 
 
+@pytest.mark.parametrize("error", [MemoryError, ZeroDivisionError])
+@pytest.mark.parametrize("step", ["answer_view", "describe_offer"])
+def test_one_dataset_that_fails_does_not_keep_the_others_from_being_warmed(root, monkeypatch, caplog, error, step):
+    found, real, asked = open_catalog(root), getattr(offer, step), []
+
+    def fail_once(*arguments, **options):
+        asked.append(step)
+        if len(asked) == 1:
+            raise error
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(offer, step, fail_once)
+    with caplog.at_level(logging.WARNING):
+        warm(found)
+    said = "can't be offered: one" if step == "describe_offer" else "not warmed: one, cells"
+    assert [record.getMessage() for record in caplog.records] == [said]
+    assert len(asked) == 2
+    monkeypatch.setattr(catalog, "collect_moments", lambda *_, **__: pytest.fail("rows were read"))
+    catalog.shared_map(found.dataset("two"), "cells", "raw")
+
+
+def test_a_dataset_whose_rows_fail_is_offered_with_the_reason(root, monkeypatch):
+    monkeypatch.setattr(offer, "describe_offer", lambda _: [][1])
+    assert [found.problem for found in offers_of(open_catalog(root))] == 2 * ["its rows could not be read (IndexError)"]
+
+
 def test_warming_stops_when_the_server_does(root, monkeypatch):
     monkeypatch.setattr(offer, "answer_view", lambda *_, **__: pytest.fail("went on"))
     warm(open_catalog(root), is_stopping=lambda: True)

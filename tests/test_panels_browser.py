@@ -362,13 +362,66 @@ def test_click_hits_after_a_pan(maps, button, modifiers):
     maps.wait_for_state(clicked=210, selected=[])
 
 
+def scroll_keys(maps, delta: int, *, turns: int = 1) -> None:
+    """Turn the wheel with Ctrl held."""
+    with held(maps.page, ["Control"]):
+        for _ in range(turns):
+            maps.page.mouse.wheel(0, delta)
+
+
+def test_wheel_alone_scrolls_the_page(maps):
+    element = maps.page.locator(".linked-maps").element_handle()
+    maps.page.set_viewport_size({"width": 1280, "height": 400})
+    maps.settle()
+    camera, box = maps.ask("camera(0)"), element.bounding_box()
+    top, height = box["y"], box["height"]
+    hint = maps.page.locator(".hint").nth(0)
+    assert hint.evaluate("element => getComputedStyle(element).opacity") == "0"
+    stage = maps.page.locator("canvas.overlay").nth(0).bounding_box()
+    maps.page.mouse.move(stage["x"] + 50, stage["y"] + 50)
+    maps.page.mouse.wheel(0, 60)
+    maps.page.wait_for_function(
+        """element => {
+            const hint = element.shadowRoot.querySelector(".hint");
+            return Number(getComputedStyle(hint).opacity) > 0.5;
+        }""",
+        arg=element,
+    )
+    assert hint.inner_text() == "Ctrl (or ⌘) + wheel zooms"
+    assert element.bounding_box()["height"] == height, "nothing moves for the hint"
+    maps.page.wait_for_function(
+        "([element, top]) => element.getBoundingClientRect().top < top - 30", arg=[element, top]
+    )
+    assert maps.ask("camera(0)") == camera
+    maps.page.wait_for_function(
+        "element => !element.shadowRoot.querySelector('.hint').classList.contains('shown')", arg=element
+    )
+
+
+def test_no_way_out_beyond_the_whole_map(maps):
+    home = maps.ask("camera(0)")
+    maps.page.mouse.move(*maps.position(399))
+    scroll_keys(maps, 300, turns=8)
+    maps.page.wait_for_function(
+        "element => element.linkedMaps.camera(0).zoom < 0.85",
+        arg=maps.page.locator(".linked-maps").element_handle(),
+    )
+    maps.settle()
+    camera = maps.ask("camera(0)")
+    assert camera["zoom"] == pytest.approx(0.8)
+    assert (camera["x"], camera["y"]) == (home["x"], home["y"]), "in the middle, wherever the pointer is"
+    maps.page.get_by_role("button", name="zoom out").nth(0).click()
+    assert maps.ask("camera(0)") == camera
+    assert maps.page.locator(".panel").nth(0).get_by_text("outside the view").count() == 0
+
+
 def test_wheel_zooms_about_the_pointer(maps):
     # The browser reports the pointer in whole pixels.
     x, y = maps.position(210)
     other = maps.position(211)
     scrolled = maps.page.evaluate("window.scrollY")
     maps.page.mouse.move(x, y)
-    maps.page.mouse.wheel(0, -600)
+    scroll_keys(maps, -120, turns=4)
     maps.page.wait_for_function(
         "element => element.linkedMaps.camera(0).zoom > 2",
         arg=maps.page.locator(".linked-maps").element_handle(),
@@ -388,7 +441,7 @@ def test_reset_keeps_the_selection(maps):
     maps.wait_for_state(selected=inside(*box))
     home = maps.ask("camera(0)")
     place = maps.empty_place()
-    maps.page.mouse.wheel(0, -300)
+    scroll_keys(maps, -120)
     maps.page.mouse.dblclick(*place)
     maps.settle()
     assert maps.ask("camera(0)") == home
@@ -436,7 +489,7 @@ def test_updates_keep_camera_and_selection(maps):
     maps.drag(*maps.lattice_rectangle(*box))
     maps.wait_for_state(selected=inside(*box))
     maps.page.mouse.move(*maps.position(105))
-    maps.page.mouse.wheel(0, -150)
+    scroll_keys(maps, -120)
     maps.page.wait_for_function(
         "element => element.linkedMaps.camera(0).zoom > 1",
         arg=maps.page.locator(".linked-maps").element_handle(),
@@ -600,7 +653,8 @@ def test_touch(server, browser):
             )
 
         touch("touchStart", (x0, y0))
-        touch("touchMove", ((x0 + x1) / 2, (y0 + y1) / 2))
+        # Sideways first: one finger upwards or downwards is the page's.
+        touch("touchMove", (x1, y0))
         touch("touchMove", (x1, y1))
         touch("touchEnd")
         maps.wait_for_state(selected=inside(*box))
@@ -615,3 +669,19 @@ def test_touch(server, browser):
         assert maps.position(210) == pytest.approx((x, y), abs=1)
         maps.page.touchscreen.tap(*maps.position(210))
         maps.wait_for_state(clicked=210)
+        # One finger upwards takes the page along, and the map stays as it is.
+        maps.page.set_viewport_size({"width": 1280, "height": 400})
+        maps.settle()
+        camera = maps.ask("camera(0)")
+        element = maps.page.locator(".linked-maps").element_handle()
+        stage = maps.page.locator("canvas.overlay").nth(0).bounding_box()
+        x, y, top = stage["x"] + 200, stage["y"] + 150, element.bounding_box()["y"]
+        touch("touchStart", (x, y))
+        for moved in range(20, 120, 20):
+            touch("touchMove", (x, y - moved))
+        touch("touchEnd")
+        maps.page.wait_for_function(
+            "([element, top]) => element.getBoundingClientRect().top < top - 30", arg=[element, top]
+        )
+        assert maps.ask("selected()") == inside(*box)
+        assert maps.ask("camera(0)") == camera

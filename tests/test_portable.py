@@ -113,7 +113,7 @@ def test_page_says_what_the_notebook_says(catalog, answer, parts, page):
         wording.context_sentence(catalog, view),
         wording.agreement_details(comparison, parts["distribution"]),
         wording.yardstick_sentence(parts["yardsticks"], comparison),
-        wording.gene_set_sentence(parts["gene_sets"], view),
+        wording.gene_set_sentence(parts["gene_sets"], view, catalog=catalog),
         wording.picture_caption(pair),
         *(text for row in wording.about_rows(catalog, view, pair) for text in row),
         f"explorer {__version__}",
@@ -347,6 +347,17 @@ def test_cells():
         ]
     ]
     assert page.block("charts") is None
+
+
+@pytest.mark.parametrize(("height", "is_long"), [(0, False), (60, False), (61, True), (1_180, True)])
+def test_long_tables_scroll_and_say_so(height, is_long):
+    frame = pl.DataFrame({"name": ["a name that may break"] * height, "shared": ["4 of 10"] * height})
+    text = portable_page("t", [Section("s", [Rows(frame)])], above="a", word="w")
+    check_closed(text)
+    assert ("<div class='rows scrolled'" in text) == is_long
+    assert (f"{height:,} rows: scroll within the table" in text) == is_long
+    assert text.count("<td class='text short'>4 of 10</td>") == height
+    assert text.count("<td class='text'>a name") == height
 
 
 def test_parts_are_written_in_order():

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pages
 import polars as pl
 import pytest
@@ -20,7 +21,10 @@ from explorer import judge_details, judged
 from explorer.catalog import open_catalog
 from explorer.judge_details import grid_of, start_budget, start_checks
 from explorer.judged import start_judging
+from explorer.panels import still_maps
+from explorer.portable import portable_page
 from explorer.portable_judge import judge_page
+from explorer.portable_parts import Maps, Rows, Section
 from explorer.work import Workshop
 
 pytestmark = pytest.mark.skipif(bool(missing_browser()), reason=missing_browser())
@@ -168,6 +172,55 @@ def test_maps_tell_names_and_ranks_zoom_and_select(browser, saved):
         page.locator(".overlay").first.press("Escape")
         page.locator("#selected").wait_for(state="hidden")
         assert "make it the query" not in page.locator(".help").inner_text()
+        assert "Ctrl-wheel" in page.locator(".help").inner_text()
+
+
+def test_all_the_way_out_shows_every_outlier(browser, tmp_path):
+    # The reset view leaves the outlier out, lest the others be a blob.
+    near = np.random.default_rng(0).random((999, 2))
+    places = np.concatenate([near, [[40.0, 9.0]]])
+    names = [f"GENE{number}" for number in range(1000)]
+    state = still_maps(
+        names, places, places[::-1], titles=("a", "b"), categories=([0] * 1000, ["#888888"], [""]), marks={}
+    )
+    ranks = np.arange(1000, dtype=np.uint32)
+    maps = Maps(state, (("a", ranks), ("b", ranks)))
+    path = written(tmp_path / "maps.html", portable_page("t", [Section("s", [maps])], above="a", word="w"))
+    with opened(browser, path) as visit:
+        page = visit.page
+        settle(page)
+        said = page.locator(".panel").first.locator(".quiet")
+        assert said.inner_text() == "1 outside the view"
+        page.locator(".overlay").first.focus()
+        for _ in range(20):
+            page.keyboard.press("-")
+        settle(page)
+        assert said.inner_text() == ""
+        least = page.evaluate(f"{MAPS}.camera(0)")
+        page.keyboard.press("-")
+        assert page.evaluate(f"{MAPS}.camera(0)") == least
+        x, _ = place_of(page, 0, 999)
+        box = page.locator(".overlay").first.bounding_box()
+        assert x > box["x"] + 0.8 * box["width"], "and no further out than that takes"
+
+
+def test_tables_stand_in_full_or_say_that_they_scroll(browser, tmp_path):
+    names = [f"GENE{number}" for number in range(61)]
+    frame = pl.DataFrame(
+        {"perturbation": names, "both": ["4 of 10"] * 61, "long": ["some words of a sentence " * 9] * 61}
+    )
+    sections = [Section("s", [Rows(frame.head(18)), Rows(frame)])]
+    path = written(tmp_path / "tables.html", portable_page("t", sections, above="a", word="w"))
+    with opened(browser, path) as visit:
+        in_full, scrolled = visit.page.locator(".rows").all()
+        hidden = "element => element.scrollHeight - element.clientHeight"
+        assert in_full.evaluate(hidden) == 0
+        assert scrolled.evaluate(hidden) > 100
+        visit.page.get_by_text("61 rows: scroll within the table").wait_for()
+        short = in_full.locator("td", has_text="4 of 10").first
+        assert short.evaluate("element => getComputedStyle(element).whiteSpace") == "nowrap"
+        visit.page.emulate_media(media="print")
+        assert scrolled.evaluate(hidden) == 0
 
 
 def test_charts_tell_values_and_zoom(browser, saved):

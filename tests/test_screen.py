@@ -147,7 +147,7 @@ def test_from_anndata(csr):
 def test_from_anndata_keeps_missing_names_missing():
     adata = toy_anndata()
     adata.obs["gene"] = pd.Categorical([None, *LABELS[1:]])
-    with pytest.raises(InputError, match="1 rows have no perturbation in column 'gene'"):
+    with pytest.raises(InputError, match="1 row has no perturbation in column 'gene'"):
         Screen.from_anndata(adata, perturbation="gene")
 
 

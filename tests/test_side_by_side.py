@@ -166,6 +166,20 @@ def test_yardstick_of_a_second_seed_is_the_first(catalog):
     assert what[-1] == "latent-seed-1 and latent (another seed)"
 
 
+def test_two_seeds_are_no_yardstick_of_themselves(catalog, tmp_path):
+    view = replace(VIEW, left="latent", right="latent-seed-1")
+    halves = ["two replicate halves of latent", "two replicate halves of latent-seed-1"]
+    assert [yardstick.what for yardstick in yardsticks(catalog, view, pair_of(catalog, view))] == halves
+    third = toys.REPRESENTATIONS | {"latent-seed-2": toys.REPRESENTATIONS["latent-seed-1"]}
+    more = open_catalog(toys.write_catalog(tmp_path, {"representations": third}))
+    assert [yardstick.what for yardstick in yardsticks(more, view, pair_of(more, view))] == [
+        halves[0],
+        "latent and latent-seed-2 (another seed)",
+        halves[1],
+        "latent-seed-1 and latent-seed-2 (another seed)",
+    ]
+
+
 def test_no_yardstick_without_replicates_or_seeds(tmp_path):
     simple = {name: toys.REPRESENTATIONS[name] for name in ("raw", "latent")}
     catalog = open_catalog(toys.write_catalog(tmp_path, {"representations": simple}, guides=False, controls=False))

@@ -8,7 +8,7 @@ from files import PAYLOADS
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from explorer.text import fill, plain_text
+from explorer.text import as_sentence, file_name, fill, plain_text
 
 REFERENCE = re.compile(r"&#\d+;")
 FORBIDDEN = set("<>\"'`*_[]()$#!~|\\{}\n\r\t\x00\x1b\x85\x9b\u2028\u2029")
@@ -23,6 +23,48 @@ def test_no_markup_survives(prefix, text):
     assert not FORBIDDEN & set(bare)
     assert "&" not in bare
     bare.encode()
+
+
+@pytest.mark.parametrize(
+    ("notice", "sentence"),
+    [
+        ("unknown query 'p53': did you mean 'TP53'?", "Unknown query 'p53': did you mean 'TP53'?"),
+        ("a map needs at least 3 perturbations", "A map needs at least 3 perturbations"),
+        ("cancelled", "Cancelled"),
+        ("known, but not here", "Known, but not here"),
+        ("'p53' is not in this map", "'p53' is not in this map"),
+        ("p53 stands in two wells", "p53 stands in two wells"),
+        ("card.toml: the table [roles] is missing", "card.toml: the table [roles] is missing"),
+        ("latent: none at all", "latent: none at all"),
+        ("k = '0' can't be used", "k = '0' can't be used"),
+        ("guides = '0' can't be used", "guides = '0' can't be used"),
+        ("tvn needs a covariance", "tvn needs a covariance"),
+        ("1 of 3 names are not in this map", "1 of 3 names are not in this map"),
+        ("<img src=x> is no name", "<img src=x> is no name"),
+        ("Already a sentence", "Already a sentence"),
+        ("", ""),
+    ],
+)
+def test_a_notice_begins_with_a_capital_and_a_name_as_it_is(notice, sentence):
+    assert as_sentence(notice) == sentence
+
+
+@given(st.text())
+def test_nothing_but_the_first_letter_changes(notice):
+    assert as_sentence(notice)[1:] == notice[1:]
+    assert as_sentence(as_sentence(notice)) == as_sentence(notice)
+
+
+@given(st.lists(st.text() | st.sampled_from([*PAYLOADS, "CON", "../..", ".hidden", "-rf"]), max_size=5))
+def test_file_names_are_taken_everywhere(parts):
+    name = file_name(*parts)
+    assert re.fullmatch(r"([A-Za-z0-9][A-Za-z0-9.-]*)?", name)
+    assert len(name) <= 33 * len(parts)
+    assert not name.endswith((".", "-"))
+
+
+def test_a_long_part_leaves_room_for_the_others():
+    assert file_name("a" * 300, "b c", "", "日本", "d") == f"{'a' * 32}-b-c-d"
 
 
 @given(st.text(st.characters(exclude_categories=("C", "Zl", "Zp"))))

@@ -219,7 +219,8 @@ def test_recipe_warning(linked, shown, recipes, warns):
     sentence = recipe_warning(linked, shown, recipes=recipes)
     assert bool(sentence) == warns
     if warns:
-        assert sentence.startswith("this link was made from the recipes 'abc.def', shown is abc.xyz: the data or the")
+        assert sentence.startswith("the data or the method changed since this link was made, so what is shown may not")
+        assert sentence.endswith("(recipes then 'abc.def', now abc.xyz)"), "fingerprints come last"
 
 
 @pytest.mark.parametrize(

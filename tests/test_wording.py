@@ -106,7 +106,7 @@ def test_details_give_every_number_with_its_null():
     comparison, distribution = compared(60, k=10)
     assert agreement_details(comparison, distribution) == (
         "Overlap of the 10 nearest: 1.00 (chance 0.1695; 1 is equal), κ 1.00, rank-biased overlap 1.00 "
-        "(p .9; chance 0.1104; 0 disjoint, 1 equal), among 60 perturbations. The mean over every perturbation is "
+        "(p 0.9; chance 0.1104; 0 disjoint, 1 equal), among 60 perturbations. The mean over every perturbation is "
         "1.00; 50 % agree less than P0000 (equal ones counted half)."
     )
 
@@ -147,9 +147,8 @@ def test_dataset_without_known_relationships(tmp_path):
     found = answer_view(catalog, VIEW)
     _, known = answer_sentences(catalog, VIEW, found.comparison)
     assert known == "No known relationships stand beside this dataset."
-    assert "none stands beside this dataset" in gene_set_sentence(
-        shared_gene_sets(catalog, VIEW, found.comparison), VIEW
-    )
+    said = gene_set_sentence(shared_gene_sets(catalog, VIEW, found.comparison), VIEW, catalog=catalog)
+    assert said == "No gene sets stand beside this dataset, so what the neighbours have in common can't be said."
 
 
 def test_context(catalog):
@@ -188,30 +187,37 @@ def test_yardstick_without_a_number_is_not_read_out_as_nan():
 
 
 def test_gene_sets(catalog, answer):
-    sentence = gene_set_sentence(shared_gene_sets(catalog, VIEW, answer.comparison), VIEW)
+    sentence = gene_set_sentence(shared_gene_sets(catalog, VIEW, answer.comparison), VIEW, catalog=catalog)
     assert "latent: module 0, 4 of 4 (q " in sentence
     assert "Benjamini-Hochberg over all sets with 3 to 500 members" in sentence
 
 
-def test_gene_set_on_one_side_only():
+def test_gene_set_on_one_side_only(catalog):
     universe = [f"P{number:04d}" for number in range(60)]
     sets = [GeneSets("Sets", {"first five": tuple(universe[:5]), "others": tuple(universe[20:40])})]
     left, right = (enrichment(names, universe, sets) for names in (universe[:5], universe[40:45]))
     table = compare_enrichment(left, right)
-    sentence = gene_set_sentence(table, VIEW)
+    sentence = gene_set_sentence(table, VIEW, catalog=catalog)
     assert sentence.startswith("raw: first five, 5 of 5 (q ")
-    assert "latent: none at q ≤ .05" in sentence
+    assert "latent: none at q ≤ 0.05" in sentence
 
 
-def test_no_gene_set():
+def test_no_gene_set(catalog):
     empty = pl.DataFrame(schema={"left q": pl.Float64})
-    assert gene_set_sentence(empty, VIEW).startswith("No gene set holds more of either neighbourhood than chance")
+    assert gene_set_sentence(empty, VIEW, catalog=catalog) == (
+        "No gene set holds more of either neighbourhood than chance explains (q ≤ 0.05)."
+    )
 
 
 def test_caption_says_that_pictures_hold_no_neighbours(answer):
     caption = picture_caption(answer.pair)
     assert "(12 features left, 6 right), never in these pictures" in caption
     assert "PCA picture, trustworthiness 0." in caption
+
+
+def test_one_feature_is_one_feature(answer):
+    one = replace(answer.pair.left, profiles=answer.pair.left.profiles[:, :1])
+    assert "(1 feature left, 6 right)" in picture_caption(replace(answer.pair, left=one))
 
 
 def test_caption_of_a_map_too_small_for_trustworthiness(tmp_path):
@@ -277,11 +283,12 @@ def test_no_difference_is_named_between_equal_maps():
 @pytest.mark.parametrize(
     ("query", "stem"),
     [
-        ("TP53", "TP53-skin"),
-        ("../../etc/passwd", "etc-passwd-skin"),
-        ("<img src=x>", "img-src-x-skin"),
-        ("日本", "skin"),
+        ("TP53", "TP53-toy-skin-raw-latent"),
+        ("../../etc/passwd", "etc-passwd-toy-skin-raw-latent"),
+        ("<img src=x>", "img-src-x-toy-skin-raw-latent"),
+        ("日本", "toy-skin-raw-latent"),
+        ("A" * 300, f"{'A' * 32}-toy-skin-raw-latent"),
     ],
 )
-def test_file_names_begin_with_what_they_show(query, stem):
+def test_file_names_say_what_they_show(query, stem):
     assert file_stem(replace(VIEW, query=query, context="skin")) == stem

@@ -73,9 +73,9 @@ def test_strata():
     four = checks(strata=strata(0.1, 0.2, 0.3, 0.4, None))
     text = strata_sentence(four, judgement())
     assert "4 of 4 strata (most: Pairs, stratum 3 +.400; " in text
-    assert "1 more have fewer than 20 known pairs and say nothing." in text
-    assert "in 0 of 1 strata. A lead" in strata_sentence(checks(strata=strata(-0.1)), judgement())
-    assert strata_sentence(checks(strata=strata(None)), judgement()).startswith("No stratum has 20 known pairs.")
+    assert " Nothing can be said of 1 more, with fewer than 20 known pairs." in text
+    assert "in 0 of 1 stratum. A lead" in strata_sentence(checks(strata=strata(-0.1)), judgement())
+    assert strata_sentence(checks(strata=strata(None)), judgement()) == "No stratum has 20 known pairs."
     silent = checks(strata=None, silences={"strata": "the maps differ"})
     assert strata_sentence(silent, judgement()) == "Strata can't be had: the maps differ."
 
@@ -153,14 +153,19 @@ def test_replicates():
     assert said.startswith("Means over perturbations")
     assert "repeating is not function" in said
     nothing = checks(replicates=table.with_columns(simple=pl.lit(0.0)))
-    assert replicates_sentence(nothing).startswith(
-        "There is nothing to compare: 0 in both maps is all there is of replicate consistency; no other"
+    assert replicates_sentence(nothing) == (
+        "In both maps all that was measured is 0 (replicate consistency), so there is nothing to compare."
     )
+    silent = checks(replicates=nothing.replicates.with_columns(measure=pl.lit("share active")))
+    assert replicates_sentence(silent).startswith("No perturbation is active in either map (none can be told from")
+    assert replicates_sentence(silent).endswith("so there is nothing to compare.")
     assert replicates_sentence(checks()).endswith("no perturbation has replicates in both.")
 
 
 def test_groups():
-    assert groups_sentence(judgement()).startswith("1 of 3 groups gain in latent, 1 lose, and 1 stay as they are.")
+    assert groups_sentence(judgement()).startswith(
+        "Of 3 groups, in latent: 1 with a gain, 1 with a loss, 1 without a change."
+    )
 
 
 @pytest.mark.parametrize("missing", [False, True])

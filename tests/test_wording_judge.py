@@ -276,6 +276,23 @@ def test_too_few_groups_or_too_few_that_differ():
     assert "bring more known complexes" in meaning_sentence(alike)
 
 
+def test_one_of_a_thing_is_not_written_as_several():
+    found = with_test(flip(0.1, 0.03, n_units=1, n_discordant=1), verdict="underpowered")
+    assert "the mean over 1 group of known partners of equal weight, 1 of which differs." in numbers_sentence(found)
+    almost = with_test(flip(0.1, 0.03, n_units=19), verdict="underpowered")
+    assert change_sentence(almost) == "It takes 20 groups for a verdict, and there are 19: 1 is missing."
+    hits = judgement().known_hits
+    assert hits is not None
+    assert " holds 1 more known pair (" in hits_sentence(replace(hits, learned=hits.simple + 1))
+
+
+@pytest.mark.parametrize("rivals", [(), (compared("pca", 0.35, -0.05, 0.08),)])
+def test_which_representation_to_trust_is_named(rivals):
+    better = "pca" if rivals else "raw"
+    said = meaning_sentence(judgement(verdict="worse", rivals=rivals))
+    assert f"; where latent disagrees with {better}, trust {better}. latent loses partners" in said
+
+
 @pytest.mark.parametrize("word", WORDS)
 def test_the_only_context_of_a_file_is_not_named(word):
     said = verdict_sentence(judgement(verdict=word), replace(VIEW, context="all"))

@@ -2,12 +2,13 @@
 
 From the top of a checkout::
 
-    python tests/benchmarks/serve_load.py [--visitors 50] [--seconds 60] [--catalog demo_data] [--json OUT]
+    python tests/benchmarks/serve_load.py [--visitors 50] [--seconds 60] [--pause 3] [--catalog demo_data] [--json OUT]
 
 Each visitor speaks to the server as a browser does: logs in, opens the page, and then clicks on perturbations and
-switches representations, one every few seconds, until the time is over. A wait ends when the sentence of the new
-answer has arrived. Memory is the resident set of the server: when it is ready, at its largest, and after all have left
-and their sessions have ended; and once more after a second crowd, which shows what a crowd leaves behind.
+switches representations, after a pause of so many seconds on average, until the time is over. A wait ends when the
+sentence of the new answer has arrived. Memory is the resident set of the server: when it is ready, at its largest, and
+after all have left and their sessions have ended; and once more after a second crowd, which shows what a crowd leaves
+behind.
 """
 
 from __future__ import annotations
@@ -199,11 +200,11 @@ class Visitor:
 RIGHT = (("pca-32", "simple"), ("autoencoder", "learned"), ("autoencoder-seed-1", "learned"), ("raw", "simple"))
 
 
-async def visit(visitor: Visitor, until: float, tally: Tally) -> None:
+async def visit(visitor: Visitor, until: float, tally: Tally, *, pause: float) -> None:
     """Click and switch until the time is over."""
     turn = visitor.number
     while time.monotonic() < until:
-        await asyncio.sleep(random.uniform(1.0, 5.0))
+        await asyncio.sleep(random.uniform(0.5, 1.5) * pause)
         turn += 1
         if turn % 3:
             tally.clicks.append(await visitor.click())
@@ -211,7 +212,7 @@ async def visit(visitor: Visitor, until: float, tally: Tally) -> None:
             tally.switches.append(await visitor.switch(*RIGHT[turn // 3 % len(RIGHT)]))
 
 
-async def crowd(port: int, visitors: int, seconds: float, tally: Tally) -> None:
+async def crowd(port: int, tally: Tally, *, visitors: int, seconds: float, pause: float) -> None:
     """Let many visitors come at once, stay, and leave."""
     cookies = [await asyncio.to_thread(log_in, port) for _ in range(visitors)]
 
@@ -224,7 +225,7 @@ async def crowd(port: int, visitors: int, seconds: float, tally: Tally) -> None:
                     await visitor.until(ready, OPEN_SECONDS)
                     tally.opens.append(time.monotonic() - began)
                     try:
-                        await visit(visitor, time.monotonic() + seconds, tally)
+                        await visit(visitor, time.monotonic() + seconds, tally, pause=pause)
                     except Exception as error:
                         tally.failures.append(f"visitor {number}: {type(error).__name__}: {error}")
                 return
@@ -302,6 +303,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--visitors", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--pause", type=float, default=3.0, help="seconds between what one visitor does, on average")
     parser.add_argument("--catalog", type=Path, default=REPOSITORY / "demo_data")
     parser.add_argument("--log", type=Path, default=Path("serve_load.log"))
     parser.add_argument("--leave", type=float, default=SESSION_SECONDS + 30, help="seconds given to sessions to end")
@@ -314,7 +316,9 @@ def main() -> None:
             tally, largest = Tally(), 0.0
 
             async def watched(tally: Tally = tally) -> float:
-                work = asyncio.create_task(crowd(port, options.visitors, options.seconds, tally))
+                work = asyncio.create_task(
+                    crowd(port, tally, visitors=options.visitors, seconds=options.seconds, pause=options.pause)
+                )
                 most = 0.0
                 while not work.done():
                     most = max(most, resident_megabytes(process))
