@@ -116,6 +116,13 @@ def write_dataset(folder: Path, changes: Mapping[str, Any] | None = None) -> Pat
     return folder
 
 
+def write_two_datasets(root: Path) -> Path:
+    """Write a catalog of two datasets, ``one`` and ``two``."""
+    for name in ("one", "two"):
+        write_dataset(root / name)
+    return root
+
+
 def write_format(folder: Path, form: str, *, shuffle: bool = False) -> Path:
     """Write the toy in one format; with `shuffle`, representations in files of their own are in another order."""
     order = SHUFFLED if shuffle else np.arange(N_ROWS)

@@ -299,6 +299,7 @@ MOMENTS = {
 }
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_leaves_a_whole_map_or_none(large, tmp_path):
     out, build_it = tmp_path / "map.h5ad", ("--representation", "X", "--perturbation", "gene", "--out")
     interrupted = []

@@ -8,7 +8,17 @@ import numpy as np
 import polars as pl
 import pytest
 from builders import map_of, names_of, random_map
-from files import PAYLOADS, RAW, feature_table, observations, toml_of, write_card, write_dataset, write_table
+from files import (
+    PAYLOADS,
+    RAW,
+    feature_table,
+    observations,
+    toml_of,
+    write_card,
+    write_dataset,
+    write_table,
+    write_two_datasets,
+)
 
 from explorer import catalog
 from explorer.catalog import (
@@ -38,10 +48,7 @@ def _nothing_shared_yet(monkeypatch):
 
 @pytest.fixture
 def root(tmp_path):
-    root = tmp_path / "catalog"
-    write_dataset(root / "one")
-    write_dataset(root / "two")
-    return root
+    return write_two_datasets(tmp_path / "catalog")
 
 
 def test_datasets_by_name(root):

@@ -687,20 +687,7 @@ def test_figures(explore, tmp_path, what):
 
 @pytest.fixture(scope="module")
 def hostile_server(tmp_path_factory) -> Iterator[str]:
-    root = tmp_path_factory.mktemp("hostile")
-    names = (*PAYLOADS, *toys.NAMES[:15])
-    everything = " ".join(PAYLOADS)
-    changes = dict.fromkeys(("title", "license", "citation", "description", "provenance"), everything)
-    changes |= {"roles/perturbation": PAYLOADS[0], "defaults/query": PAYLOADS[0]}
-    changes |= {f"contexts/alpha/{key}": everything for key in ("cell_system", "technique", "outcome", "features")}
-    for name in toys.REPRESENTATIONS:
-        changes |= {f"representations/{name}/{key}": everything for key in ("description", "trained")}
-    changes |= {"examples": [{"query": payload, "context": payload, "text": payload} for payload in PAYLOADS]}
-    known = {"title": everything, "description": everything}
-    for table, name in (("relationships", "Pairs"), ("gene_sets", "Sets")):
-        known |= {f"{table}/{name}/{key}": everything for key in ("license", "citation")}
-    sets = {payload: names[: 4 + place] for place, payload in enumerate(PAYLOADS)}
-    toys.write_catalog(root, changes, names=names, sets=sets, known=known)
+    root = toys.write_hostile_catalog(tmp_path_factory.mktemp("hostile"), PAYLOADS, everything=" ".join(PAYLOADS))
     with serve_notebook(APP, "--data", str(root)) as url:
         yield url
 
@@ -797,6 +784,7 @@ def test_an_inactive_query_says_so_before_its_neighbours(active_server, visit):
         assert explore.page.get_by_text("not distinguishable").count() == 0
 
 
+@pytest.mark.slow
 def test_only_the_active_are_painted(active_server, visit):
     with opened(visit, active_server, query="neither-7") as explore:
         before = [explore.painted(side) for side in (0, 1)]
@@ -822,6 +810,7 @@ def test_only_the_active_are_painted(active_server, visit):
         assert n_points(explore) == 32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("among", ["all", "active"])
 def test_inactive_payloads_stay_text(active_server, visit, among):
     link = urlencode({"query": PAYLOADS[0], "among": among})

@@ -165,6 +165,7 @@ def test_dark_theme_and_what_a_link_can_not_have(hostile_server, browser):
         assert judge.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+@pytest.mark.slow
 def test_long_work_is_told_cancelled_and_freezes_nobody(server, browser):
     with opened(browser, link(server)) as judge:
         judge.wait_for_checks()

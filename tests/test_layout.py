@@ -146,6 +146,7 @@ def test_maps_that_are_hard_to_draw(profiles, missing):
 # UMAP, and its cache
 
 
+@pytest.mark.slow
 def test_umap_shows_planted_modules_and_repeats():
     profiles, module = module_profiles(n_modules=4, size=12, n_others=2, seed=6)
     profiles[-1] = 0

@@ -4,7 +4,7 @@ import logging
 import os
 
 import pytest
-from files import CONTROL, PERTURBATIONS, write_card, write_dataset
+from files import CONTROL, PERTURBATIONS, write_card, write_dataset, write_two_datasets
 
 from explorer import catalog, offer
 from explorer.catalog import open_catalog
@@ -20,10 +20,7 @@ def _nothing_shared_yet(monkeypatch):
 
 @pytest.fixture
 def root(tmp_path):
-    root = tmp_path / "catalog"
-    write_dataset(root / "one")
-    write_dataset(root / "two")
-    return root
+    return write_two_datasets(tmp_path / "catalog")
 
 
 def test_a_dataset_in_a_few_lines(root):

@@ -25,6 +25,9 @@ from explorer.stored import read_obs
 SOURCES = sorted((*(PROJECT / "explorer").glob("*.py"), *(PROJECT / "apps").glob("*.py")))
 SENTENCE = r"^[^\n]+$"
 
+# Each reader of the project meets a pickle in each of its formats, which takes a while.
+pytestmark = pytest.mark.slow
+
 
 class Planted:
     """What makes a folder when it is unpickled."""

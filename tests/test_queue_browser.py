@@ -168,6 +168,7 @@ def test_endless_resizing_reaches_nobody(gate, browser):
         assert [url.rsplit("/", 1)[-1] for url in told] == ["set_ui_element_value"], "the slider, and nothing before it"
 
 
+@pytest.mark.slow
 def test_pictures_are_made_beside_the_page_and_swapped_in(gate, browser):
     gate.close("umap")
     with opened(browser, gate.link("none")) as one, opened(browser, gate.link("none", query="GENE07")) as other:

@@ -88,19 +88,7 @@ def environment(tmp_path_factory) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory) -> Path:
     """A catalog in which every text that can be one is an attack, and folders that must be passed over."""
-    root = tmp_path_factory.mktemp("hostile")
-    names = (*PAYLOADS, *toys.NAMES[:14])
-    changes = dict.fromkeys(("title", "license", "citation", "description", "provenance"), EVERYTHING)
-    changes |= {"roles/perturbation": PAYLOADS[0], "defaults/query": PAYLOADS[0]}
-    changes |= {f"contexts/alpha/{key}": EVERYTHING for key in ("cell_system", "technique", "outcome", "features")}
-    for name in toys.REPRESENTATIONS:
-        changes |= {f"representations/{name}/{key}": EVERYTHING for key in ("description", "trained")}
-    changes |= {"examples": [{"query": payload, "context": payload, "text": payload} for payload in PAYLOADS]}
-    known = {"title": EVERYTHING, "description": EVERYTHING}
-    for table, name in (("relationships", "Pairs"), ("gene_sets", "Sets")):
-        known |= {f"{table}/{name}/{key}": EVERYTHING for key in ("license", "citation")}
-    sets = {payload: names[: 4 + place] for place, payload in enumerate(PAYLOADS)}
-    toys.write_catalog(root, changes, names=names, sets=sets, known=known)
+    root = toys.write_hostile_catalog(tmp_path_factory.mktemp("hostile"), PAYLOADS, everything=EVERYTHING)
     for payload in PAYLOADS:
         folder = root / payload.replace("/", "\u2215")
         write_card(folder, {"title": payload}, card=toys.CARD)

@@ -92,6 +92,32 @@ def write_catalog(
     return root
 
 
+def write_hostile_catalog(root: Path, payloads: Sequence[str], *, everything: str) -> Path:
+    """Write the catalog with an attack in every text of its cards and in names of perturbations and gene sets.
+
+    Parameters
+    ----------
+    root
+        Folder of the catalog.
+    payloads
+        Names of perturbations and of sets.
+    everything
+        Stands in every longer text.
+    """
+    names = (*payloads, *NAMES[: 20 - len(payloads)])
+    changes: dict[str, Any] = dict.fromkeys(("title", "license", "citation", "description", "provenance"), everything)
+    changes |= {"roles/perturbation": payloads[0], "defaults/query": payloads[0]}
+    changes |= {f"contexts/alpha/{key}": everything for key in ("cell_system", "technique", "outcome", "features")}
+    for name in REPRESENTATIONS:
+        changes |= {f"representations/{name}/{key}": everything for key in ("description", "trained")}
+    changes |= {"examples": [{"query": payload, "context": payload, "text": payload} for payload in payloads]}
+    known = {"title": everything, "description": everything}
+    for table, name in (("relationships", "Pairs"), ("gene_sets", "Sets")):
+        known |= {f"{table}/{name}/{key}": everything for key in ("license", "citation")}
+    sets = {payload: names[: 4 + place] for place, payload in enumerate(payloads)}
+    return write_catalog(root, changes, names=names, sets=sets, known=known)
+
+
 def write_active_catalog(
     root: Path,
     changes: Mapping[str, Any] | None = None,
