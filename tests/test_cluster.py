@@ -107,6 +107,7 @@ class SlowSource(ArraySource):
         return super().read(start, stop)
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_in_the_middle_changes_nothing():
     rows = batched_rows(seed=6)
     screen = rows.screen

@@ -609,6 +609,7 @@ print(served, torn, left)
 """
 
 
+@pytest.mark.slow
 def test_writers_that_are_killed_a_hundred_times(tmp_path):
     served, torn, left = map(int, run(KILLED, 0, 100).split())
     assert served == 200

@@ -135,6 +135,7 @@ def test_a_place_in_the_queue_and_who_leaves_it(gate, browser):
         wait_for_answer(first)
 
 
+@pytest.mark.slow
 def test_controls_work_while_a_page_waits(gate, browser):
     gate.close("tvn")
     with opened(browser, gate.link("none")) as visit:
@@ -148,6 +149,7 @@ def test_controls_work_while_a_page_waits(gate, browser):
     gate.open("tvn")
 
 
+@pytest.mark.slow
 def test_endless_resizing_reaches_nobody(gate, browser):
     with opened(browser, gate.link("none")) as visit:
         wait_for_answer(visit)

@@ -196,6 +196,7 @@ def test_hostile_catalog(served, browser, hostile):
             require_quiet(visit)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["ours", "none"])
 def test_policy_holds_where_escaping_would_not(browser, hostile, environment, tmp_path, policy):
     """Unescaped HTML of the worst kind in a notebook: our policy stops it; without the policy it runs."""
@@ -264,6 +265,7 @@ def test_login_leads_to_what_was_asked_for(demo_served, browser):
         visit.page.get_by_label("Token").wait_for()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "dark"), [(360, False), (1280, True)])
 def test_own_pages_on_a_phone_and_in_the_dark(demo_served, browser, width, dark):
     fits = "document.documentElement.scrollWidth <= innerWidth"
