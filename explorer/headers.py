@@ -110,4 +110,7 @@ def _harmless(settings: str) -> str:
         for section in _SHOWN_ON
         if section in given
     }
+    if "display" in kept:
+        # As the browser has it, light or dark; marimo reads this from pyproject.toml, which is not installed.
+        kept["display"]["theme"] = "system"
     return json.dumps(kept)

@@ -16,6 +16,17 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EXPLORER_CACHE", str(tmp_path / "cache"))
 
 
+@pytest.fixture
+def own_workshop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the judge's work of this test wait for no other's."""
+    from explorer import judge_details, judged
+    from explorer.work import Workshop
+
+    workshop = Workshop()
+    for module in (judged, judge_details):
+        monkeypatch.setattr(module, "shared_workshop", workshop)
+
+
 @pytest.fixture(scope="session")
 def demo() -> Path:
     """Folder of the demo catalog."""

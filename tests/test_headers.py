@@ -1,5 +1,8 @@
 """What every answer says to the browser."""
 
+import json
+from html import escape
+
 from explorer.headers import secured, with_nonce
 
 
@@ -39,3 +42,11 @@ def test_a_page_says_when_its_line_is_cut():
     assert found.index("window.fetch") < found.index("a.js")
     assert found.count('<script nonce="N"') == 2
     assert "</script>" not in found[found.index("window.fetch") : found.index("})();")]
+
+
+def test_a_page_follows_the_browser_light_or_dark_and_tells_nothing_of_services():
+    given = {"display": {"theme": "light", "paths": ["/srv"]}, "ai": {"key": "secret"}}
+    page = f'<marimo-user-config data-config="{escape(json.dumps(given))}" hidden></marimo-user-config>'
+    found = with_nonce(page, nonce="N", hidden=())
+    assert escape(json.dumps({"display": {"theme": "system"}})) in found
+    assert "secret" not in found

@@ -35,19 +35,15 @@ PAYLOADS = (
 )
 
 
+pytestmark = pytest.mark.usefixtures("own_workshop")
+
+
 @pytest.fixture(scope="module")
 def app() -> marimo.App:
     specification = importlib.util.spec_from_file_location("judge_under_test", APP)
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
     return module.app
-
-
-@pytest.fixture(autouse=True)
-def _own_workshop(monkeypatch):
-    workshop = Workshop()
-    for module in (judged, judge_details):
-        monkeypatch.setattr(module, "shared_workshop", workshop)
 
 
 def shown(app: marimo.App, path: Path) -> Mapping[str, Any]:

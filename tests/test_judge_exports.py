@@ -9,24 +9,17 @@ import pytest
 import verdicts
 from verdicts import VIEW
 
-from explorer import judge_details, judged
 from explorer.catalog import open_catalog
 from explorer.judge_details import grid_of, start_budget, start_checks
 from explorer.judge_exports import figures, figures_zip, labelled_csv, tables, tables_zip
 from explorer.judged import start_judging
-from explorer.work import Workshop
+
+pytestmark = pytest.mark.usefixtures("own_workshop")
 
 
 @pytest.fixture(scope="module")
 def catalog(tmp_path_factory):
     return open_catalog(verdicts.write_catalog(tmp_path_factory.mktemp("exports")))
-
-
-@pytest.fixture(autouse=True)
-def _own_workshop(monkeypatch):
-    workshop = Workshop()
-    for module in (judged, judge_details):
-        monkeypatch.setattr(module, "shared_workshop", workshop)
 
 
 @pytest.fixture

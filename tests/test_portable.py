@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from pages import PAYLOADS, VIEW, Page, parts_of, saved_view, unpacked
 from verdicts import judged_of, judgement
 
-from explorer import __version__, charts, judge_details, judged, side_by_side, wording
+from explorer import __version__, charts, side_by_side, wording
 from explorer.catalog import open_catalog
 from explorer.judge_details import grid_of, start_budget, start_checks
 from explorer.judged import forest_table, start_judging
@@ -32,13 +32,15 @@ from explorer.portable_parts import Drawing, Facts, Heading, Points, Rows, Said,
 from explorer.portable_view import points_drawn
 from explorer.text import script_json
 from explorer.view import link_parameters, recipes_of
-from explorer.work import Workshop
 
 TAGS = {
     "html", "head", "meta", "title", "style", "body", "h1", "h2", "h3", "p", "b", "ul", "li", "div", "script", "table",
     "thead", "tbody", "tr", "th", "td", "dl", "dt", "dd",
 }  # fmt: skip
 NO_POSITION = 65535
+
+
+pytestmark = pytest.mark.usefixtures("own_workshop")
 
 
 @pytest.fixture(scope="module")
@@ -69,13 +71,6 @@ def page(saved):
 @pytest.fixture(scope="module")
 def judge_catalog(tmp_path_factory):
     return open_catalog(verdicts.write_catalog(tmp_path_factory.mktemp("judge")))
-
-
-@pytest.fixture(autouse=True)
-def _own_workshop(monkeypatch):
-    workshop = Workshop()
-    for module in (judged, judge_details):
-        monkeypatch.setattr(module, "shared_workshop", workshop)
 
 
 def check_closed(text: str) -> Page:
