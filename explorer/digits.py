@@ -48,11 +48,8 @@ def _cell(pattern: str, value: object) -> str:
 
 
 def number(value: float, digits: int = 3) -> str:
-    """Write a number without a leading zero; NaN means that there is none."""
-    if math.isnan(value):
-        return "not defined"
-    text = f"{value:.{digits}f}"
-    return text[1:] if text.startswith("0.") else text
+    """Write a number without a leading zero, below 0 with a real minus; NaN means that there is none."""
+    return "not defined" if math.isnan(value) else plain(f"{value:z.{digits}f}")
 
 
 def brief(value: float) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from explorer.digits import number, plain, signed, small
 from explorer.judged import JudgeView
+from explorer.passport import Passport
 from explorer.significance import SignFlip
+from explorer.terminal import Line, in_columns
 from explorer.verdict import Judgement, MapComparison
 from explorer.wording_judge import (
     change_sentence,
@@ -18,18 +18,16 @@ from explorer.wording_judge import (
     verdict_sentence,
 )
 
-Line = tuple[str, ...]
 
-
-def judgement_text(judgement: Judgement, view: JudgeView) -> list[str]:
-    """Write a judgement line by line: verdict and reason, the maps and placebos, the sources, the budget."""
+def judgement_text(judgement: Judgement, view: JudgeView, *, passport: Passport) -> list[str]:
+    """Write a judgement line by line: verdict, reason and conditions, the maps and placebos, sources, the budget."""
     word = f"{judgement.verdict}: {verdict_sentence(judgement, view)}"
-    lines = [word, f"{plain(judgement.reason)}.", ""]
+    lines = [word, f"{plain(judgement.reason)}.", f"{passport.context}: {passport.sentence}", ""]
     if judgement.verdict == "locked":
-        return lines[:2]
+        return lines[:3]
     primary = judgement.primary
     groups = "groups" if primary.groups == "given" else "communities"
-    lines += _columns(
+    lines += in_columns(
         ("map", primary.statistic, "learned − it", "95 % interval", "p", ""),
         [
             (f"{judgement.learned} (learned)", number(primary.learned, 4)),
@@ -41,12 +39,12 @@ def judgement_text(judgement: Judgement, view: JudgeView) -> list[str]:
     )
     lines += [f"{primary.test.n_units:,} {groups} of equal weight, {primary.test.n_discordant:,} of which differ", ""]
     if judgement.seeds:
-        lines += _columns(
+        lines += in_columns(
             ("other seed of the learned map", primary.statistic, f"it − {judgement.simple}", "95 % interval", "p"),
             [(seed.name, number(seed.score, 4), *_difference(seed.test)) for seed in judgement.seeds],
         )
         lines.append("")
-    lines += _columns(
+    lines += in_columns(
         ("source", "pairs", "groups", "recall simple", "learned", "matched simple", "learned", "macro difference",
          "95 % interval", "q"),
         [
@@ -75,16 +73,3 @@ def _difference(test: SignFlip) -> Line:
 def _compared(other: MapComparison, what: str) -> Line:
     verdict = ("beaten" if other.beaten else "NOT beaten") if what == "placebo" else ""
     return (f"{other.name} ({what})", number(other.score, 4), *_difference(other.test), verdict)
-
-
-def _columns(head: Line, rows: Sequence[Line]) -> list[str]:
-    """Set cells in columns: names to the left, figures to the right."""
-    whole = [(*row, *[""] * (len(head) - len(row))) for row in (head, *rows)]
-    widths = [max(len(row[place]) for row in whole) for place in range(len(head))]
-    return [
-        "  ".join(
-            cell.ljust(width) if place == 0 else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in whole
-    ]

@@ -19,7 +19,7 @@ def test_signed(value, text):
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0.42, ".420"), (1.0, "1.000"), (0.0, ".000"), (math.nan, "not defined"), (-0.5, "-0.500")]
+    ("value", "text"), [(0.42, ".420"), (1.0, "1.000"), (0.0, ".000"), (math.nan, "not defined"), (-0.5, "−.500"), (-0.00001, ".000")]
 )
 def test_number(value, text):
     assert number(value) == text
