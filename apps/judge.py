@@ -188,7 +188,7 @@ def differences(answer):
 
 
 @app.cell(hide_code=True)
-def at_my_budget(answer, budget_cancel, budget_ticker, budget_work):
+def at_my_budget(answer, budget_cancel, budget_ticker, budget_work, catalog):
     budget_ticker.value, budget_cancel.value
     mo.stop(
         not budget_work.wait_at_first(work.patience(mo.app_meta().mode)),
@@ -210,7 +210,7 @@ def at_my_budget(answer, budget_cancel, budget_ticker, budget_work):
             mo.hstack(
                 [
                     mo.download(
-                        judge_exports.labelled_csv(at_budget.pairs, answer).encode(),
+                        judge_exports.labelled_csv(at_budget.pairs, answer, catalog=catalog).encode(),
                         filename=f"{judged.file_stem(answer.view)}-disagreement.csv",
                         mimetype="text/csv",
                         label="these pairs as CSV, with the recipes in it",

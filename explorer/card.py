@@ -30,8 +30,8 @@ _TOP = (
     "representations", "defaults", "examples", "cautions", "layouts",
 )  # fmt: skip
 _ROLES = ("perturbation", "control", "keep_controls", "batch", "guide", "group", "replicates")
-_CONTEXT = ("rows", "cell_system", "perturbation_type", "technique", "outcome", "time", "features")
-_REPRESENTATION = ("kind", "source", "transform", "components", "description", "trained", "seed_of", "of")
+_CONTEXT = ("rows", "where", "cell_system", "perturbation_type", "technique", "outcome", "time", "study", "features")
+_REPRESENTATION = ("kind", "source", "transform", "components", "description", "trained", "seed_of", "of", "saw")
 _DEFAULTS = ("context", "query", "left", "right", "align", "k")
 _EXAMPLE = ("query", "context", "text")
 _CAUTION = ("text", "perturbations")
@@ -41,11 +41,21 @@ _KNOWLEDGE = ("file", "license", "citation", "description", "url")
 
 @dataclass(frozen=True, slots=True)
 class ContextCard:
-    """One context: its conditions, the file of its rows relative to the card, and what its features are."""
+    """One context: its conditions, the file of its rows relative to the card, and what its features are.
+
+    Where the file holds several contexts, `where` says which rows are this one's: pairs of a column and the labels
+    that it may have, all of which must hold.
+    """
 
     context: Context
     rows: str
     features: str = ""
+    where: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+    @property
+    def selection(self) -> str:
+        """Which rows of the file these are, in words; empty where it is all of them."""
+        return " and ".join(f"{column} is {' or '.join(labels)}" for column, labels in self.where)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +63,9 @@ class RepresentationCard:
     """One representation: its kind and where its rows are; ``{context}`` in `source` is filled in.
 
     What is done to the rows when they are read stands in `transform`, some of `TRANSFORMS`; `components` are those of
-    ``pca``, None for the usual number.
+    ``pca``, None for the usual number. Contexts that it was made or trained from stand in `saw`, of another dataset as
+    ``DATASET/CONTEXT``: None where the card does not say, which is its own context alone, and empty for an embedding of
+    perturbations from elsewhere.
     """
 
     name: str
@@ -65,6 +77,7 @@ class RepresentationCard:
     of: str | None = None
     transform: tuple[str, ...] = ()
     components: int | None = None
+    saw: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +237,9 @@ def read_card(folder: Path) -> Card:
         provenance=table.text("provenance"),
         roles=_roles(table.table("roles", _ROLES, required=True)),
         contexts={name: _context(name, entry) for name, entry in contexts.items()},
-        representations={name: _representation(name, entry) for name, entry in representations.items()},
+        representations={
+            name: _representation(name, entry, contexts=contexts) for name, entry in representations.items()
+        },
         relationships=table.text("relationships") or None,
         layouts=table.text("layouts") or None,
         defaults={key: defaults.text_or_number(key) for key in defaults.values},
@@ -340,10 +355,28 @@ def _context(name: str, table: _Table) -> ContextCard:
         context=Context(name, **{key: value for key, value in stated.items() if value}),
         rows=table.text("rows", required=True),
         features=table.text("features"),
+        where=_where(table),
     )
 
 
-def _representation(name: str, table: _Table) -> RepresentationCard:
+def _where(table: _Table) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    if "where" not in table.values:
+        return ()
+    given = table.values["where"]
+    if not isinstance(given, dict) or not given:
+        message = (
+            f"{table.where}: 'where' is {shown(given)}, expected columns and labels: where = {{ COLUMN = \"LABEL\" }}"
+        )
+        raise InputError(message)
+    where = tuple((column, _labels(table, f"where.{column}", labels)) for column, labels in given.items())
+    for column, labels in where:
+        if not labels:
+            message = f"{table.where}: 'where' gives no label for the column {shown(column)}: name one or more"
+            raise InputError(message)
+    return where
+
+
+def _representation(name: str, table: _Table, *, contexts: Iterable[str]) -> RepresentationCard:
     kind = table.text("kind", required=True)
     if kind not in KINDS:
         msg = f"{table.where}: {unknown_name('kind', kind, KINDS)}"
@@ -363,7 +396,27 @@ def _representation(name: str, table: _Table) -> RepresentationCard:
         of=table.text("of") or None,
         transform=transform,
         components=components,
+        saw=_saw(table, contexts),
     )
+
+
+def _saw(table: _Table, contexts: Iterable[str]) -> tuple[str, ...] | None:
+    """Read the contexts that a representation was made from; those of other datasets are not looked up."""
+    if "saw" not in table.values:
+        return None
+    names = _labels(table, "saw", table.values["saw"])
+    for name in names:
+        if name not in contexts and not is_address(name):
+            unknown = unknown_name("context", name, contexts)
+            message = f"{table.where}: {unknown}; write another dataset's as DATASET/CONTEXT"
+            raise InputError(message)
+    return tuple(dict.fromkeys(names))
+
+
+def is_address(name: str) -> bool:
+    """Whether a name can be that of a context of another dataset, ``DATASET/CONTEXT``."""
+    parts = name.split("/")
+    return len(parts) == 2 and all(NAME_PATTERN.fullmatch(part) for part in parts)
 
 
 def _transform(table: _Table) -> tuple[str, ...]:

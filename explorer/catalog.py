@@ -79,11 +79,18 @@ def served_path() -> Path | None:
     return _served[0] if _served else None
 
 
-def open_catalog(path: str | Path) -> Catalog:
+def open_catalog(path: str | Path, *, context_column: str | None = None) -> Catalog:
     """List the datasets below a folder; a dataset folder or a single file is a catalog of one.
 
     Only folders directly below, with a plain name and a card, count; links that lead out, and folders of data without
     a card, are said to be problems.
+
+    Parameters
+    ----------
+    path
+        The folder or file.
+    context_column
+        For a single file without a card: column whose values are its contexts, as in `explorer.load.load_dataset`.
 
     Raises
     ------
@@ -94,11 +101,14 @@ def open_catalog(path: str | Path) -> Catalog:
     called = root.name if root.is_absolute() else str(root)
     try:
         if root.is_dir() and not (root / CARD_FILE).is_file() and root.suffix != ".zarr":
+            if context_column is not None:
+                message = f"{shown(called)} is a folder of datasets, whose cards name their contexts: name one file"
+                raise InputError(message)
             return _open_folders(root)
     except OSError as error:
         message = f"can't open {shown(called)}: {error.strerror or 'it can not be read'}; check who may read it"
         raise InputError(message) from error
-    dataset = load_dataset(root, called=called)
+    dataset = load_dataset(root, context_column=context_column, called=called)
     return Catalog({dataset.name: dataset})
 
 
@@ -430,7 +440,14 @@ def _identity_of_rows(dataset: Dataset) -> Identity:
             f"the dataset {dataset.name!r} was changed while it was open: open it again (in a browser, reload the page)"
         )
         raise InputError(message)
-    return (str(card), *now, *(state for file in files for state in state_of(file)), dataset.card.roles)
+    states = (state for file in files for state in state_of(file))
+    return (str(card), *now, *states, dataset.card.roles, _selections(dataset))
+
+
+@lru_cache(maxsize=256)
+def _selections(dataset: Dataset) -> tuple[Hashable, ...]:
+    """Which rows each context has, where a file holds several: a file without a card may be read in several ways."""
+    return tuple((name, entry.where) for name, entry in dataset.card.contexts.items() if entry.where)
 
 
 @lru_cache(maxsize=256)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from itertools import compress
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,6 +25,8 @@ OTHER_COLOR = "#9AA1AB"
 INK = "#767D87"
 _UNQUOTABLE = re.compile(r'[\\"\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]')
 # What the menu of a chart offers: saving it. The others show source code or send it to a site elsewhere.
+# Signs of a heading on one line, so that it is not much wider than a figure.
+_HEADING_WIDTH = 110
 _MENU = {"export": True, "source": False, "compiled": False, "editor": False}
 _UNDRAWABLE = re.compile(r"[^\t\n\r\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -308,7 +311,7 @@ def figure_bytes(
     file_format
         ``"svg"`` or ``"png"`` (at twice the screen's resolution).
     heading
-        What the figure shows and how it was made, written above it.
+        What the figure shows and how it was made, written above it; lines after the first are smaller.
     background
         Colour behind it.
     """
@@ -316,13 +319,20 @@ def figure_bytes(
 
     import vl_convert
 
-    title = {"title": {"text": heading, "anchor": "start", "fontSize": 12, "offset": 12}} if heading else {}
+    title = {"title": _heading(heading)} if heading else {}
     specification = _drawable({**chart.to_dict(), **title})
     # "container" means the page's width; a file has none.
     text = json.dumps({**specification, "background": background}).replace('"width": "container"', '"width": 560')
     if file_format == "svg":
         return str(vl_convert.vegalite_to_svg(text)).encode()
     return bytes(vl_convert.vegalite_to_png(text, scale=2))
+
+
+def _heading(heading: str) -> dict[str, Any]:
+    first, *others = heading.splitlines()
+    below = [part for line in others for part in textwrap.wrap(line, _HEADING_WIDTH)]
+    subtitle = {"subtitle": below, "subtitleFontSize": 11} if below else {}
+    return {"text": first, "anchor": "start", "fontSize": 12, "offset": 12, **subtitle}
 
 
 def _drawable(value: Any) -> Any:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from explorer.embed import face_forward
 from explorer.errors import InputError
 from explorer.screen import BYTES_PER_CHUNK, Representation, RowSource
-from explorer.sources import Block, in_blocks, read_at_once, read_blocks
+from explorer.sources import Block, in_blocks, read_at_once, read_blocks, stored_row
 
 # Counts of a row after scaling: scanpy's and Seurat's usual figure.
 TARGET = 10_000
@@ -89,9 +89,10 @@ class LogNormalizedSource:
         wrong |= counts < 0
         wrong &= np.isfinite(counts)
         if wrong.any():
-            row, column = np.argwhere(wrong)[0]
+            row, column = np.argwhere(wrong)[0].tolist()
+            place = stored_row(self.source, start + row)
             message = (
-                f"representation {self.name!r}: row {start + row:,} (counted from 0) holds {counts[row, column]:g}, "
+                f"representation {self.name!r}: row {place:,} (counted from 0) holds {counts[row, column]:g}, "
                 "but 'log-normalize' expects counts, whole numbers of 0 or more: "
                 "drop that transform if the values are normalised already"
             )

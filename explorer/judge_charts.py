@@ -32,19 +32,29 @@ _ROW = 24
 _NO_ZERO = "replace(replace(datum.label, '0.', '.'), '+0', '0')"
 
 
-def forest(frame: pl.DataFrame) -> Chart:
+def forest(
+    frame: pl.DataFrame,
+    *,
+    title: str = "difference in recall of known partners (right of 0: the first is better)",
+    colors: Mapping[str, str] = KIND_COLORS,
+) -> Chart:
     """Show differences with their 95 % intervals, one a line, and the line of no difference.
 
     Parameters
     ----------
     frame
-        As `explorer.judged.forest_table` gives it.
+        As `explorer.judged.forest_table` gives it: ``kind, label, estimate, low, high, p``, and more columns of numbers
+        that a reader may point at.
+    title
+        What the differences are of, and which side is better.
+    colors
+        Of the kinds, in the order of the legend.
     """
     import altair as alt
 
     texts = [f"{signed(e)}  ({signed(low)} … {signed(high)})" for e, low, high in _columns(frame, "estimate low high")]
     # Two maps may have one name, and a label must be one line of the figure.
-    labels = _distinct(frame["label"].to_list())
+    labels = distinct_labels(frame["label"].to_list())
     tidy = frame.with_columns(
         pl.Series("difference", labels, dtype=pl.String), pl.Series("text", texts, dtype=pl.String)
     )
@@ -53,7 +63,7 @@ def forest(frame: pl.DataFrame) -> Chart:
     # Room on the right for the figures, also beside the longest bar.
     x = alt.X(
         "estimate:Q",
-        title="difference in recall of known partners (right of 0: the first is better)",
+        title=title,
         scale=alt.Scale(domain=[min(ends) - 0.04 * span, max(ends) + 0.7 * span], nice=False),
         axis=alt.Axis(grid=False, format="+.3~f", values=round_ticks(min(ends), max(ends)), labelExpr=_NO_ZERO),
     )
@@ -64,7 +74,7 @@ def forest(frame: pl.DataFrame) -> Chart:
         scale=alt.Scale(domain=labels),
         axis=alt.Axis(labelLimit=_LABEL_LIMIT, ticks=False, domain=False, labelPadding=8),
     )
-    kinds = {kind: color for kind, color in KIND_COLORS.items() if kind in set(frame["kind"])}
+    kinds = {kind: color for kind, color in colors.items() if kind in set(frame["kind"])}
     color = alt.Color(
         "kind:N",
         title=None,
@@ -74,9 +84,8 @@ def forest(frame: pl.DataFrame) -> Chart:
     tooltip = [
         alt.Tooltip("difference:N"),
         *(alt.Tooltip(f"{name}:Q", format="+.4f") for name in ("estimate", "low", "high")),
-        alt.Tooltip("p:Q", format=".2~g"),
-        alt.Tooltip("q:Q", format=".2~g"),
-        alt.Tooltip("groups:Q", format=","),
+        *(alt.Tooltip(f"{name}:Q", format=".2~g") for name in ("p", "q") if name in frame.columns),
+        *(alt.Tooltip(f"{name}:Q", format=",") for name in ("groups", "units") if name in frame.columns),
     ]
     base = alt.Chart(tidy)
     zero = alt.Chart(pl.DataFrame({"x": [0.0]})).mark_rule(color=INK, strokeWidth=1).encode(x="x:Q")
@@ -120,7 +129,7 @@ def budget_curve(frame: pl.DataFrame, *, budget: int, names: tuple[str, str]) ->
     import altair as alt
 
     lines = {"simple": names[0], "learned": names[1], "best placebo": "best placebo", "chance": "chance"}
-    labels = _distinct(list(lines.values()))
+    labels = distinct_labels(list(lines.values()))
     long = pl.concat(
         frame.select(
             "budget", pl.col(column).alias("known pairs"), pl.lit(label).alias("list"), pl.col("placebo"),
@@ -256,7 +265,7 @@ def matched_recall(frame: pl.DataFrame, *, names: tuple[str, str]) -> Chart:
     """
     import altair as alt
 
-    labels = dict(zip(("simple", "learned"), _distinct(list(names)), strict=True))
+    labels = dict(zip(("simple", "learned"), distinct_labels(list(names)), strict=True))
     tidy = frame.with_columns(
         pl.col("side").replace_strict(labels, return_dtype=pl.String).alias("map"),
     )
@@ -306,7 +315,7 @@ def strata_chart(frame: pl.DataFrame, *, names: tuple[str, str]) -> Chart:
     """
     import altair as alt
 
-    labels = dict(zip(("simple", "learned"), _distinct(list(names)), strict=True))
+    labels = dict(zip(("simple", "learned"), distinct_labels(list(names)), strict=True))
     tidy = frame.drop_nulls(["simple", "learned"]).with_columns(
         (pl.col("stratum kind") + ": " + pl.col("stratum")).alias("row")
     )
@@ -356,7 +365,7 @@ def reliability_chart(frame: pl.DataFrame, *, names: tuple[str, str]) -> Chart:
     """
     import altair as alt
 
-    labels = dict(zip(("simple", "learned"), _distinct(list(names)), strict=True))
+    labels = dict(zip(("simple", "learned"), distinct_labels(list(names)), strict=True))
     tidy = frame.with_columns(pl.col("side").replace_strict(labels, return_dtype=pl.String).alias("map")).filter(
         (pl.col("predicted") > 0) & (pl.col("observed") > 0)
     )
@@ -422,6 +431,6 @@ def _short(value: float) -> str:
     return number(value, 3 if value < 0.1 else 2)
 
 
-def _distinct(labels: list[str]) -> list[str]:
-    """Tell apart what has one name."""
+def distinct_labels(labels: list[str]) -> list[str]:
+    """Tell apart what has one name, since a label must be one line of a figure."""
     return [f"{label} ({place})" if place else label for label, place in _repeated(labels)]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Literal
 
 import polars as pl
 
 from explorer import judge_charts
+from explorer.archive import packed
 from explorer.catalog import Catalog
 from explorer.charts import figure_bytes
 from explorer.judge_details import found_budget, found_checks, grid_of, reliability_frame, technical_frame
@@ -23,15 +22,15 @@ from explorer.judged import (
     sides,
     source_table,
 )
+from explorer.passport import passport_of
 
 FIGURE_FORMATS: tuple[Literal["svg", "png"], ...] = ("svg", "png")
-# Files in an archive have a time; this one, the first that the format knows, so that equal content is equal bytes.
-_NO_TIME = (1980, 1, 1, 0, 0, 0)
 
 
-def labelled_csv(table: pl.DataFrame, judged: Judged) -> str:
-    """Write a table as CSV that says on every line how it was made."""
+def labelled_csv(table: pl.DataFrame, judged: Judged, *, catalog: Catalog) -> str:
+    """Write a table as CSV that says on every line how it was made, and in which conditions."""
     made_of = judge_link(judged.view, recipes=recipes_judged(judged.judgement))
+    made_of["conditions"] = passport_of(catalog.dataset(judged.view.dataset), judged.view.context).sentence
     return table.with_columns(
         pl.lit(value).alias(name if name not in table.columns else f"{name} judged") for name, value in made_of.items()
     ).write_csv()
@@ -73,8 +72,11 @@ def figures(catalog: Catalog, judged: Judged) -> dict[str, Any]:
 
 def tables_zip(catalog: Catalog, judged: Judged) -> bytes:
     """Pack every table as CSV."""
-    return _packed(
-        {f"{name}.csv": labelled_csv(table, judged).encode() for name, table in tables(catalog, judged).items()}
+    return packed(
+        {
+            f"{name}.csv": labelled_csv(table, judged, catalog=catalog).encode()
+            for name, table in tables(catalog, judged).items()
+        }
     )
 
 
@@ -83,20 +85,12 @@ def figures_zip(catalog: Catalog, judged: Judged) -> bytes:
     view = judged.view
     heading = (
         f"{view.learned} against {view.simple} · {view.dataset}, {view.context} · alignment {view.align} · recipes "
-        f"{recipes_judged(judged.judgement)}"
+        f"{recipes_judged(judged.judgement)}\n{passport_of(catalog.dataset(view.dataset), view.context).sentence}"
     )
-    return _packed(
+    return packed(
         {
             f"{name}.{file_format}": figure_bytes(chart, file_format, heading=heading)
             for name, chart in figures(catalog, judged).items()
             for file_format in FIGURE_FORMATS
         }
     )
-
-
-def _packed(files: Mapping[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in files.items():
-            archive.writestr(zipfile.ZipInfo(name, date_time=_NO_TIME), content, zipfile.ZIP_DEFLATED)
-    return buffer.getvalue()

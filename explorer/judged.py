@@ -16,6 +16,7 @@ from explorer.errors import InputError, as_text, listed, shown, unknown_name
 from explorer.judgements import own_sources, shared_judgement, usual_alignment
 from explorer.load import Dataset
 from explorer.partners import DEFAULT_K
+from explorer.passport import Passport, passport_of
 from explorer.significance import SignFlip
 from explorer.text import file_name, json_text
 from explorer.verdict import (
@@ -26,7 +27,14 @@ from explorer.verdict import (
     check_budget,
     units_needed,
 )
-from explorer.view import MOST_NEIGHBORS, default_sides, parameter_texts, validated_choice, validated_k
+from explorer.view import (
+    MOST_NEIGHBORS,
+    default_sides,
+    names_of_kind,
+    parameter_texts,
+    validated_choice,
+    validated_k,
+)
 from explorer.work import Progress, Ticket, shared_workshop
 
 T = TypeVar("T")
@@ -135,12 +143,12 @@ class Looked:
 
 def simple_names(dataset: Dataset) -> tuple[str, ...]:
     """Representations that may be the simple side: those of that kind, else all."""
-    return _of_kind(dataset, "simple")
+    return names_of_kind(dataset, "simple")
 
 
 def learned_names(dataset: Dataset) -> tuple[str, ...]:
     """Representations that may be the learned side: those of that kind, else all."""
-    return _of_kind(dataset, "learned")
+    return names_of_kind(dataset, "learned")
 
 
 def source_names(dataset: Dataset) -> tuple[str, ...]:
@@ -332,10 +340,10 @@ def file_stem(view: JudgeView) -> str:
     return file_name(view.learned, "against", view.simple, view.dataset, view.context)
 
 
-def judgement_json(judgement: Judgement, view: JudgeView) -> str:
-    """Write a judgement as the command line prints it; what is not defined is null."""
+def judgement_json(judgement: Judgement, view: JudgeView, *, passport: Passport) -> str:
+    """Write a judgement as the command line prints it, with the conditions; what is not defined is null."""
     made_of = {"dataset": view.dataset, "context": view.context, "alignment": view.align, "k": view.k}
-    return json_text(judgement.to_json() | made_of)
+    return json_text(judgement.to_json() | made_of | {"passport": passport.to_json()})
 
 
 def budget_steps(budget: int) -> list[int]:
@@ -352,6 +360,8 @@ def start_judging(catalog: Catalog, view: JudgeView) -> Ticket[Judged]:
     declared = declared_view(dataset, view.context, budget=view.budget)
 
     def make(say: Progress) -> Judged:
+        # Stands on the page and in every export.
+        passport_of(dataset, view.context)
         found = _judgement(dataset, view, _part(say, 0.0, 1.0 if view == declared else 0.5))
         other = found if view == declared else _judgement(dataset, declared, _part(say, 0.5, 1.0))
         return Judged(view, found, declared, other, is_in_card(dataset))
@@ -477,9 +487,3 @@ def plan_table(judgement: Judgement) -> pl.DataFrame:
         if needed <= judgement.n_perturbations:
             lines.append((difference, needed, more))
     return pl.DataFrame(lines, schema=schema, orient="row")
-
-
-def _of_kind(dataset: Dataset, kind: str) -> tuple[str, ...]:
-    cards = dataset.card.representations.values()
-    found = tuple(card.name for card in cards if card.kind == kind)
-    return found or tuple(card.name for card in cards)

@@ -23,14 +23,24 @@ from explorer.card import (
     is_knowledge,
     read_card,
 )
+from explorer.divide import divide_rows
 from explorer.errors import InputError, listed, shown, unknown_name
 from explorer.expression import LogNormalizedSource, PrincipalComponentsSource, recognize_expression, usual_components
 from explorer.layout import Layout
-from explorer.matching import RowNames
+from explorer.matching import Order, RowNames, SelectedRows, rows_where
 from explorer.roles import detect_roles
 from explorer.screen import Context, Kind, Representation, Roles, RowSource, RowTable, Screen, check_roles
-from explorer.sources import ReorderedSource, State, Unchanged, state_of
-from explorer.stored import ROW_NAMES, StoredRows, is_stored, matrix_keys, read_obs, stored_keys, stored_source
+from explorer.sources import ReorderedSource, State, Unchanged, select_rows, state_of
+from explorer.stored import (
+    ROW_NAMES,
+    StoredRows,
+    is_stored,
+    matrix_keys,
+    read_feature_names,
+    read_obs,
+    stored_keys,
+    stored_source,
+)
 from explorer.tables import FeatureTable, Table, is_table, open_table, parquet_lines, read_npy, split_features
 
 
@@ -79,7 +89,13 @@ class Dataset:
         return name
 
 
-def load_dataset(path: str | Path, *, roles: Mapping[str, Any] | None = None, called: str | None = None) -> Dataset:
+def load_dataset(
+    path: str | Path,
+    *,
+    roles: Mapping[str, Any] | None = None,
+    context_column: str | None = None,
+    called: str | None = None,
+) -> Dataset:
     """Open a dataset folder or a single file without reading its rows; a sample tells whether a file holds counts.
 
     Parameters
@@ -88,6 +104,9 @@ def load_dataset(path: str | Path, *, roles: Mapping[str, Any] | None = None, ca
         A folder with ``card.toml``, or an h5ad, zarr, parquet, csv or tsv file.
     roles
         For a single file: fields of `Roles` that override what its column names suggest.
+    context_column
+        For a single file: column each of whose values is a context of its own, where it has 3 perturbations or more;
+        without it all rows are one context. A card says so itself, by ``where`` in each context.
     called
         What to call the path in a message; as it was given without it.
 
@@ -98,7 +117,7 @@ def load_dataset(path: str | Path, *, roles: Mapping[str, Any] | None = None, ca
     """
     try:
         given = {key: value for key, value in (roles or {}).items() if value is not None}
-        return _open(Path(path), given, called=shown(called or path, limit=300))
+        return _open(Path(path), given, column=context_column, called=shown(called or path, limit=300))
     except OSError as error:
         message = (
             f"can't open {shown(called or path, limit=300)}: {error.strerror or 'it can not be read'}; check the name "
@@ -107,7 +126,7 @@ def load_dataset(path: str | Path, *, roles: Mapping[str, Any] | None = None, ca
         raise InputError(message) from error
 
 
-def _open(path: Path, given: Mapping[str, Any], *, called: str) -> Dataset:
+def _open(path: Path, given: Mapping[str, Any], *, column: str | None, called: str) -> Dataset:
     opened = state_of(path / CARD_FILE)
     if not path.exists():
         message = f"no such path: {called}; check the spelling"
@@ -117,6 +136,12 @@ def _open(path: Path, given: Mapping[str, Any], *, called: str) -> Dataset:
             message = f"{path.name!r} holds known relationships, not a dataset: name a dataset folder"
             raise InputError(message)
         card = read_card(path)
+        if column is not None:
+            message = (
+                f"{path.name!r} has a {CARD_FILE}, which names its contexts: write "
+                f'where = {{ {column} = "…" }} under [contexts.NAME] there'
+            )
+            raise InputError(message)
         if "control" in given:
             # A label given by hand stands in for whatever the card says of controls.
             given = {"control_column": None, **given}
@@ -127,7 +152,7 @@ def _open(path: Path, given: Mapping[str, Any], *, called: str) -> Dataset:
         message = f"{path.name!r} has no row names: put it beside a row table and name it in a {CARD_FILE}"
         raise InputError(message)
     if is_table(path) or is_stored(path):
-        return _dataset_of_file(path, given)
+        return _dataset_of_file(path, given, column=column)
     if path.is_dir():
         below = sorted(folder.name for folder in path.iterdir() if (folder / CARD_FILE).is_file())
         hint = f"name one of its datasets: {listed(below)}" if below else f"a dataset folder has a {CARD_FILE}"
@@ -163,19 +188,59 @@ def load_screen(dataset: Dataset, context: str | None = None) -> Screen:
     path = inside(dataset.path, entry.rows) if has_card else dataset.path
     roles = dataset.card.roles
     file = Unchanged(path)
-    rows, primary = _open_rows(path, roles)
+    where = dict(entry.where)
+    every_column = [column for other in dataset.card.contexts.values() for column, _ in other.where]
+    rows, primary = _open_rows(path, roles, also=every_column)
     check_roles(roles, primary.metadata if isinstance(primary, FeatureTable) else rows.columns)
     # Millions of rows have columns by the dozen; those without a role are never read.
     wanted = list(dict.fromkeys(column for _, column in roles.named()))
-    shell = Screen(dataset.name, entry.context, rows.select(wanted), roles)
-    names = RowNames(rows, roles)
+    table, found = rows.select(wanted), _Rows(primary, RowNames(rows, roles))
+    if where:
+        chosen = rows_where(rows, where, origin=path.name)
+        found = _Rows(primary, found.names, chosen, RowNames(SelectedRows(rows, chosen), roles))
+        roles, table = _roles_within(roles, table, chosen), table[chosen]
+    shell = Screen(dataset.name, entry.context, table, roles)
     representations = {
-        name: _representation(dataset, card, entry, (primary, names))
-        for name, card in dataset.card.representations.items()
+        name: _representation(dataset, card, entry, found) for name, card in dataset.card.representations.items()
     }
     # Matched to the names of other rows, the rows of a file are wrong without a sign of it.
     file.check()
     return replace(shell, representations=representations)
+
+
+def feature_names(dataset: Dataset, context: str, representation: str) -> tuple[str, ...]:
+    """Read the names of the features of a representation.
+
+    Parameters
+    ----------
+    dataset, context, representation
+        Names of what `load_screen` reads.
+
+    Returns
+    -------
+    tuple
+        In the order of the features; empty where the file names none (``obsm``, npy), or they are made when it is read.
+
+    Raises
+    ------
+    InputError
+        When a file is absent or damaged.
+    """
+    entry, card = dataset.card.contexts[dataset.context(context)], dataset.card.representations[representation]
+    if PCA in card.transform:
+        return ()
+    key = card.source.replace("{context}", entry.context.name)
+    has_card = (dataset.path / CARD_FILE).is_file()
+    path = inside(dataset.path, entry.rows if is_key(key) else key) if has_card else dataset.path
+    if key.startswith("obsm/") or path.suffix == ".npy":
+        return ()
+    if is_stored(path):
+        return read_feature_names(path)
+    also = [column for other in dataset.card.contexts.values() for column, _ in other.where]
+    if is_key(key):
+        _, primary = _open_rows(path, dataset.card.roles, also=also)
+        return primary.feature_names if isinstance(primary, FeatureTable) else ()
+    return split_features(open_table(path), metadata=(ROW_NAMES, "row", dataset.card.roles.perturbation)).feature_names
 
 
 def load_layout(dataset: Dataset, perturbation_map: PerturbationMap) -> Layout | None:
@@ -235,12 +300,45 @@ def is_key(source: str) -> bool:
     return source == "X" or source.startswith(("obsm/", "layers/"))
 
 
-def _open_rows(path: Path, roles: Roles) -> tuple[StoredRows | Table, FeatureTable | Path]:
-    """Open the row table, and say where its own matrix is: in the same table, or in the stored file."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Rows:
+    """Where a file's own matrix is, what its rows are called, and which of them are a context's; None for all."""
+
+    primary: FeatureTable | Path
+    names: RowNames
+    chosen: Order | None = None
+    names_of_chosen: RowNames | None = None
+
+    @property
+    def n_chosen(self) -> int:
+        return self.names.n_rows if self.chosen is None else len(self.chosen)
+
+    def of_context(self, source: RowSource) -> RowSource:
+        """Take the context's rows of a source that has all of the file's."""
+        if self.chosen is None:
+            return source
+        selected: RowSource = select_rows(source, self.chosen)
+        return selected
+
+
+def _roles_within(roles: Roles, table: pl.DataFrame, chosen: Order) -> Roles:
+    """Leave out the labels of controls that are in the file and not among a context's rows."""
+    if not roles.control:
+        return roles
+    labels = table[roles.perturbation]
+    everywhere, here = (set(part.unique().cast(pl.String).to_list()) for part in (labels, labels.gather(chosen)))
+    return replace(roles, control=tuple(label for label in roles.control if label in here or label not in everywhere))
+
+
+def _open_rows(path: Path, roles: Roles, *, also: Iterable[str] = ()) -> tuple[StoredRows | Table, FeatureTable | Path]:
+    """Open the row table, and say where its own matrix is: in the same table, or in the stored file.
+
+    Columns that a role names, and those named beside, are no features.
+    """
     if is_stored(path):
         return StoredRows(path), path
     table = open_table(path)
-    known = tuple(column for _, column in roles.named())
+    known = (*(column for _, column in roles.named()), *also)
     if all(column in known or not table.schema[column].is_numeric() for column in table.columns):
         return table, path
     return table, split_features(table, metadata=known)
@@ -250,21 +348,24 @@ def _representation(
     dataset: Dataset,
     card: RepresentationCard,
     entry: ContextCard,
-    rows: tuple[FeatureTable | Path, RowNames],
+    rows: _Rows,
 ) -> Representation:
-    primary, names = rows
     key = card.source.replace("{context}", entry.context.name)
     if is_key(key):
-        source, origin = _own_matrix(primary, key, card.name), f"{entry.rows}: {key}"
+        source, names, origin = _own_matrix(rows.primary, key, card.name), rows.names, f"{entry.rows}: {key}"
     else:
         path = inside(dataset.path, key)
-        source, origin = _other_file(path, names), path.name
+        source, names = _other_file(path, rows)
+        origin = path.name
     if source.shape[0] != names.n_rows:
+        several = "" if rows.chosen is None else f" of the {rows.names.n_rows:,} in {entry.rows!r}"
         message = (
             f"representation {card.name!r} ({origin}) has {source.shape[0]:,} rows, the screen "
-            f"{entry.context.name!r} has {names.n_rows:,}: give it the same rows"
+            f"{entry.context.name!r} has {rows.n_chosen:,}{several}: give it the same rows"
         )
         raise InputError(message)
+    if names is rows.names:
+        source = rows.of_context(source)
     return Representation(
         name=card.name,
         kind=card.kind,
@@ -301,20 +402,29 @@ def _own_matrix(primary: FeatureTable | Path, key: str, name: str) -> RowSource:
     return stored_source(primary, key)
 
 
-def _other_file(path: Path, names: RowNames) -> RowSource:
+def _other_file(path: Path, rows: _Rows) -> tuple[RowSource, RowNames]:
+    """Open a file beside the row table, and say whose rows it has: all of the row table's, or the context's alone."""
     source: RowSource
     if path.suffix == ".npy":
-        return read_npy(path)
+        source = read_npy(path)
+        return source, _whose(rows, source.shape[0])
     if is_stored(path):
         own = read_obs(path, [ROW_NAMES])[ROW_NAMES]
-        source, order = stored_source(path, "X"), names.order_of_names(own, path.name)
+        source, names = stored_source(path, "X"), _whose(rows, len(own))
+        order = names.order_of_names(own, path.name)
     else:
-        split = split_features(open_table(path), metadata=names.columns)
-        source, order = split.features, names.order_of_table(split.table, path.name)
-    return source if order is None else ReorderedSource(source, order)
+        split = split_features(open_table(path), metadata=rows.names.columns)
+        source, names = split.features, _whose(rows, split.table.height)
+        order = names.order_of_table(split.table, path.name)
+    return (source if order is None else ReorderedSource(source, order)), names
 
 
-def _dataset_of_file(path: Path, given: Mapping[str, Any]) -> Dataset:
+def _whose(rows: _Rows, n_rows: int) -> RowNames:
+    own = rows.names_of_chosen
+    return own if own is not None and n_rows == own.n_rows != rows.names.n_rows else rows.names
+
+
+def _dataset_of_file(path: Path, given: Mapping[str, Any], *, column: str | None) -> Dataset:
     stored, opened = is_stored(path), state_of(path)
     rows: RowTable = StoredRows(path) if stored else open_table(path)
     roles, notes = detect_roles(rows, given)
@@ -323,7 +433,12 @@ def _dataset_of_file(path: Path, given: Mapping[str, Any]) -> Dataset:
         msg = f"{path.name!r} holds no matrix: neither X nor layers nor obsm"
         raise InputError(msg)
     representations = {key: RepresentationCard(key, _usual_kind(key), key) for key in keys}
-    derived, derived_notes = _derived_cards(path, keys) if stored else ([], ())
+    contexts: Mapping[str, ContextCard] = {"all": ContextCard(Context("all"), path.name)}
+    smallest = rows.height
+    if column is not None:
+        division = divide_rows(rows, roles, column=column, file=path.name)
+        contexts, smallest, notes = division.contexts, division.n_rows, (*notes, *division.notes)
+    derived, derived_notes = _derived_cards(path, keys, smallest=smallest) if stored else ([], ())
     representations |= {card.name: card for card in derived}
     name = re.sub(r"[^A-Za-z0-9 ._+-]", "-", path.name.split(".")[0]) or "file"
     card = Card(
@@ -331,7 +446,7 @@ def _dataset_of_file(path: Path, given: Mapping[str, Any]) -> Dataset:
         license="not stated",
         citation="not stated",
         roles=roles,
-        contexts={"all": ContextCard(Context("all"), path.name)},
+        contexts=contexts,
         representations=representations,
         defaults=_usual_sides(representations, derived),
         description="A single file, opened without a card.",
@@ -339,34 +454,36 @@ def _dataset_of_file(path: Path, given: Mapping[str, Any]) -> Dataset:
     return Dataset(name, path, card, (*notes, *derived_notes), opened)
 
 
-def _derived_cards(path: Path, keys: list[str]) -> tuple[list[RepresentationCard], tuple[str, ...]]:
+def _derived_cards(path: Path, keys: list[str], *, smallest: int) -> tuple[list[RepresentationCard], tuple[str, ...]]:
     """Offer log-normalised counts and principal components where X or a layer holds expression, and say so.
 
-    The first matrix of counts is taken; where there is none, X if it looks log-normalised.
+    The first matrix of counts is taken; where there is none, X if it looks log-normalised. Where the file holds
+    several contexts and the smallest, with so many rows, can't have as many components as others, each has its own
+    number.
     """
     found = {}
     for key in keys:
         if not key.startswith("obsm/"):
             try:
                 source = stored_source(path, key)
-                found[key] = recognize_expression(source), usual_components(source.shape)
+                found[key] = recognize_expression(source), source.shape
             except InputError:
                 continue  # whoever asks for these rows is told why
     counts = next((key for key, (kind, _) in found.items() if kind == "counts"), None)
-    if counts is None and found.get("X", (None, 0))[0] != "log-normalized":
+    if counts is None and found.get("X", (None, (0, 0)))[0] != "log-normalized":
         return [], ()
     key = counts or "X"
-    components = found[key][1]
+    most, least = (usual_components((n_rows, found[key][1][1])) for n_rows in (found[key][1][0], smallest))
     normalize = (LOG_NORMALIZE,) if counts else ()
     scaled = "counts of each row scaled to 10,000 in all, then log(1 + x)" if counts else f"{key} as it is"
     cards = [
         RepresentationCard(
-            f"{key}/pca-{components}",
+            f"{key}/pca-{most}" if most == least else f"{key}/pca",
             "simple",
             key,
-            description=f"principal components of all rows; {scaled}",
+            description=f"principal components of the rows of the context; {scaled}",
             transform=(*normalize, PCA),
-            components=components,
+            components=most if most == least else None,
         )
     ]
     if not counts:

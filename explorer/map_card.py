@@ -15,7 +15,7 @@ from explorer.text import fill, plain_text
 from explorer.wording_judge import (
     HITS_NOTE,
     about_rows,
-    context_line,
+    conditions_line,
     declared_sentence,
     disagreement_sentence,
     evidence,
@@ -60,11 +60,12 @@ def map_card(catalog: Catalog, judged: Judged) -> str:
     """
     found, view = judged.judgement, judged.view
     sections = [
-        fill("<h1>Map card · {title}</h1>", title=context_line(catalog, view)),
+        fill("<h1>Map card · {title}</h1>", title=catalog.dataset(view.dataset).card.title),
         fill("<p class='word {tone}'>{word}</p>", tone=tone(found), word=head(judged)),
         fill("<p class='said'>{text}</p>", text=verdict_sentence(found, view)),
         fill("<p>{text}</p>", text=meaning_sentence(found)),
         fill("<p class='faint'>{text}</p>", text=declared_sentence(judged)),
+        fill("<p class='faint'>{text}</p>", text=conditions_line(catalog, view)),
         "<h2>What it rests on</h2>",
         bullets(fill("<b>{word}.</b> {text}", word=word, text=text) for word, text in evidence(found)),
     ]

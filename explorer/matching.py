@@ -2,19 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from explorer.digits import counted
-from explorer.errors import InputError, listed, shown
-from explorer.screen import Roles, RowTable, holds_labels
+from explorer.errors import InputError, listed, shown, unknown_name
+from explorer.numbering import number_names
+from explorer.screen import Roles, RowTable, check_labels, holds_labels
 from explorer.stored import ROW_NAMES
 
 Order = npt.NDArray[np.intp]
+
+
+class SelectedRows:
+    """Some rows of a row table, those of one context: each column is read when it is asked for.
+
+    Parameters
+    ----------
+    table
+        The row table.
+    rows
+        Its rows that are wanted, shape (n_rows,).
+    """
+
+    def __init__(self, table: RowTable, rows: Order) -> None:
+        self.columns: list[str] = list(table.columns)
+        self.schema: Mapping[str, Any] = table.schema
+        self.height = len(rows)
+        self._table, self._rows = table, rows
+
+    def __getitem__(self, name: str, /) -> pl.Series:
+        """Read one column."""
+        return self._table[name].gather(self._rows)
+
+
+def rows_where(table: RowTable, where: Mapping[str, tuple[str, ...]], *, origin: str) -> Order:
+    """Find the rows of one context among several in a file.
+
+    Parameters
+    ----------
+    table
+        The row table.
+    where
+        Columns, and the labels that a row of the context may have in each; all must hold.
+    origin
+        What to call the file in a message.
+
+    Returns
+    -------
+    numpy.ndarray
+        Numbers of the rows, ascending.
+
+    Raises
+    ------
+    InputError
+        When a column or label is not there (the nearest is named), or no row is left.
+    """
+    chosen = np.ones(table.height, dtype=bool)
+    for column, labels in where.items():
+        if column not in table.columns:
+            msg = f"column of {origin!r} under 'where'"
+            raise unknown_name(msg, column, table.columns)
+        check_labels("where", column, table.schema[column])
+        numbers, names = number_names(table[column])
+        for label in labels:
+            if label not in names:
+                msg = f"label under 'where' in column {shown(column)} of {origin!r}"
+                raise unknown_name(msg, label, [name for name in names if name is not None])
+        chosen &= np.isin(numbers, [names.index(label) for label in labels])
+    if not chosen.any():
+        wanted = " and ".join(f"{shown(column)} is {listed(labels, limit=3)}" for column, labels in where.items())
+        message = f"no row of {origin!r} is left where {wanted}: name labels that occur together"
+        raise InputError(message)
+    return np.flatnonzero(chosen)
 
 
 class RowNames:

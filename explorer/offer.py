@@ -12,6 +12,7 @@ from explorer.catalog import Catalog, identity_of, shared_screen
 from explorer.errors import InputError
 from explorer.keeping import Shared
 from explorer.load import Dataset
+from explorer.passport import passport_of
 from explorer.side_by_side import answer_view
 from explorer.side_work import prepare_details, prepare_maps
 from explorer.view import default_query, read_view
@@ -87,7 +88,8 @@ def describe_offer(dataset: Dataset) -> Offer:
         screen = shared_screen(dataset, name)
         left_out = screen.is_control() & ~np.bool_(screen.roles.keep_controls)
         labels = screen.rows[screen.roles.perturbation].filter(~left_out)
-        contexts.append(ContextOffer(name, screen.context.sentence, screen.rows.height, labels.n_unique()))
+        conditions = passport_of(dataset, name).sentence
+        contexts.append(ContextOffer(name, conditions, screen.rows.height, labels.n_unique()))
     cards = dataset.card.representations.values()
     kinds = tuple(dict.fromkeys(card.kind for card in cards))
     return Offer(

@@ -42,6 +42,7 @@ def judge_page(catalog: Catalog, found: Judged, *, meter: str = "") -> str:
         Said(wording_judge.verdict_sentence(judgement, view), "said"),
         Said(wording_judge.meaning_sentence(judgement)),
         Said(meter or wording_judge.declared_sentence(found), "faint"),
+        Said(wording_judge.conditions_line(catalog, view), "faint"),
     ]
     sections = [Section("", front), Section("What it rests on", [Points(wording_judge.evidence(judgement))])]
     if judgement.verdict != "locked":
@@ -65,7 +66,7 @@ def judge_page(catalog: Catalog, found: Judged, *, meter: str = "") -> str:
     return portable_page(
         f"{wording_judge.head(found)}: {view.learned} against {view.simple}, {view.dataset}, {view.context}",
         sections,
-        above=f"Is {view.learned} worth it? {wording_judge.context_line(catalog, view)}",
+        above=f"Is {view.learned} worth it? {catalog.dataset(view.dataset).card.title}",
         word=wording_judge.head(found),
         tone=wording_judge.tone(judgement),
     )

@@ -41,6 +41,17 @@ CONTROL_TYPES: Mapping[str, tuple[str, ...]] = {
     "Metadata_pert_type": ("negcon", "negative_control", "control"),
     "pert_type": ("negcon", "negative_control", "ctl_vehicle", "ctl_untrt", "control"),
 }
+# What a column is called that states a condition, where one file holds several contexts.
+USUAL_CONDITIONS: Mapping[str, tuple[str, ...]] = {
+    "cell_system": (
+        "cell_type", "cell_line", "cell_system", "cell", "celltype", "cellline", "Metadata_cell_line",
+        "Metadata_Cell_type", "Metadata_cell_type",
+    ),
+    "perturbation_type": ("perturbation_type", "pert_type", "modality", "Metadata_Perturbation"),
+    "technique": ("technique", "technology", "assay"),
+    "time": ("time", "timepoint", "time_point", "hours", "Metadata_Time", "Metadata_time", "Metadata_timepoint"),
+    "study": ("study", "dataset", "source", "Metadata_Source"),
+}  # fmt: skip
 CONTROL_FLAGS = ("is_control", "Metadata_is_control", "is_ctrl", "negative_control", "control")
 
 

@@ -156,7 +156,7 @@ def check_labels(role: str, column: str, kind: Any) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The conditions that every finding is conditioned on."""
+    """The conditions that every finding is conditioned on; `study` where one data set holds several."""
 
     name: str
     cell_system: str = "not stated"
@@ -164,11 +164,12 @@ class Context:
     technique: str = "not stated"
     outcome: str = "not stated"
     time: str = "not stated"
+    study: str = "not stated"
 
     @property
     def sentence(self) -> str:
         """All that was stated, in one line."""
-        parts = (self.cell_system, self.perturbation_type, self.technique, self.outcome, self.time)
+        parts = (self.cell_system, self.perturbation_type, self.technique, self.outcome, self.time, self.study)
         return " · ".join(part for part in parts if part != "not stated") or "conditions not stated"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -241,10 +242,11 @@ def read_at_once(source: Any, start: int, stop: int) -> npt.NDArray[np.float32]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ArraySource:
-    """A dense matrix in memory; it is made read-only."""
+    """A dense matrix in memory; it is made read-only. Where its rows were selected, `rows` are their numbers before."""
 
     values: npt.NDArray[Any]
     digest: str | None = None
+    rows: npt.NDArray[np.intp] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.values.ndim != 2:
@@ -439,6 +441,89 @@ class ReorderedSource:
         digest = hashlib.sha256(self.source.fingerprint().encode())
         digest.update(np.ascontiguousarray(self.order, dtype="<i8").data)
         return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SelectedSource:
+    """Some rows of another source, in its order: those of one context among several in a file.
+
+    Attributes
+    ----------
+    source
+        The rows as they are stored.
+    rows
+        Stored row of each row, ascending, shape (n_rows,).
+    """
+
+    source: Any
+    rows: npt.NDArray[np.intp]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of rows and of features."""
+        return len(self.rows), int(self.source.shape[1])
+
+    def read(self, start: int, stop: int) -> npt.NDArray[np.float32]:
+        """Read rows `start` to `stop` of those selected, dense."""
+        return read_at_once(self, start, stop)
+
+    def blocks(self, start: int, stop: int, step: int) -> Iterator[Block]:
+        """Read rows `start` to `stop` of those selected, `step` at a time; the stored rows are passed over once."""
+        return in_blocks(self._pieces(start, min(stop, len(self.rows)), step), step)
+
+    def _pieces(self, start: int, stop: int, step: int) -> Iterator[Block]:
+        # What lies between two wanted rows is read too unless it is long: a jump costs more than a few rows.
+        longest = max(1, _GATHER_BYTES // 8 // (4 * max(1, self.shape[1])))
+        jumps = np.flatnonzero(np.diff(self.rows[start:stop]) > longest) + 1 + start
+        edges = [start, *jumps.tolist(), stop]
+        for begin, end in itertools.pairwise(edges):
+            if begin >= end:
+                continue
+            low, high = int(self.rows[begin]), int(self.rows[end - 1]) + 1
+            for first, values in read_blocks(self.source, (low, high), step):
+                if high - low == end - begin:  # a range without a gap is passed on as it is read
+                    yield begin + first - low, values
+                    continue
+                head, tail = (
+                    begin + int(place) for place in np.searchsorted(self.rows[begin:end], [first, first + len(values)])
+                )
+                if head < tail:
+                    yield head, values[self.rows[head:tail] - first]
+
+    def fingerprint(self) -> str:
+        """Digest of the stored content and the selection."""
+        digest = hashlib.sha256(f"selected {self.source.fingerprint()}".encode())
+        digest.update(np.ascontiguousarray(self.rows, dtype="<i8").data)
+        return digest.hexdigest()
+
+
+def select_rows(source: Any, rows: npt.NDArray[np.intp]) -> Any:
+    """Take some rows of a source, ascending; what is in memory is copied, what is in a file stays there.
+
+    Parameters
+    ----------
+    source
+        Any source of rows.
+    rows
+        Row of each row that is wanted, shape (n_rows,).
+    """
+    if np.array_equal(rows, np.arange(int(source.shape[0]))):
+        return source
+    if isinstance(source, ReorderedSource):
+        return ReorderedSource(source.source, source.order[rows])
+    selected = SelectedSource(source, rows)
+    if isinstance(source, ArraySource):
+        # A table is read whole for each of its contexts, and only one context's part of it shall stay in memory.
+        return ArraySource(source.values[rows], digest=selected.fingerprint(), rows=rows)
+    return selected
+
+
+def stored_row(source: Any, row: int) -> int:
+    """Find the number of a row in its file, for a message, where a source selects or reorders rows."""
+    while isinstance(source, SelectedSource | ReorderedSource):
+        row = int((source.rows if isinstance(source, SelectedSource) else source.order)[row])
+        source = source.source
+    return int(source.rows[row]) if isinstance(source, ArraySource) and source.rows is not None else row
 
 
 def as_source(values: Any) -> ArraySource | SparseSource:

@@ -272,6 +272,22 @@ def read_obs(path: Path, columns: Sequence[str] | None = None) -> pl.DataFrame:
     return rows.select(rows.columns if columns is None else columns)
 
 
+def read_feature_names(path: Path) -> tuple[str, ...]:
+    """Read the var_names of an h5ad or zarr file, those of X and of every layer.
+
+    Empty where there are none, or only the numbers that anndata makes up, which name nothing.
+    """
+    with _reading(path, "'var'") as group:
+        if not _has(group, "var"):
+            return ()
+        var = _member(group, "var")
+        index = "" if hasattr(var, "shape") else str(var.attrs.get("_index", "_index"))
+        if not index or not _has(var, index):
+            return ()
+        names = tuple(_read_column(_member(var, index), "the index of 'var'").cast(pl.String).to_list())
+        return () if names == tuple(map(str, range(len(names)))) else names
+
+
 @contextmanager
 def _obs(path: Path) -> Iterator[Any]:
     with _reading(path, "'obs'") as group:

@@ -133,6 +133,12 @@ def default_sides(dataset: Dataset) -> tuple[str, str]:
     return defaults.get("left", simple[0]), defaults.get("right", learned[0])
 
 
+def names_of_kind(dataset: Dataset, kind: str) -> tuple[str, ...]:
+    """Representations of a kind; all of them where none is of it."""
+    cards = dataset.card.representations.values()
+    return tuple(card.name for card in cards if card.kind == kind) or tuple(card.name for card in cards)
+
+
 def default_query(dataset: Dataset) -> str:
     """Query to show where there is no other: the card's default; empty where it names none."""
     return (dataset.card.defaults or {}).get("query", "")

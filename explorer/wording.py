@@ -13,8 +13,9 @@ from explorer.activity import ACTIVE_Q
 from explorer.catalog import Catalog, shared_knowledge
 from explorer.compare import ONLY_LEFT, ONLY_RIGHT, Comparison, OverlapDistribution, known_counts
 from explorer.digits import counted
+from explorer.passport import passport_of
 from explorer.side_activity import CONSISTENCY, MAGNITUDE, PRECISION, SideActivity, activity_table
-from explorer.side_by_side import GENE_SET_Q, Pair, Yardstick
+from explorer.side_by_side import GENE_SET_Q, Pair, Yardstick, other_contexts, silences_elsewhere
 from explorer.text import file_name
 from explorer.view import View
 
@@ -178,10 +179,10 @@ def difference_sentence(comparison: Comparison, view: View) -> str:
 
 def context_sentence(catalog: Catalog, view: View) -> str:
     """State the conditions that all of it hangs on."""
-    card = catalog.dataset(view.dataset).card
-    notes = catalog.dataset(view.dataset).notes
-    assumed = f" Assumed: {'; '.join(notes)}." if notes else ""
-    return f"{card.title}. Context {view.context}: {card.contexts[view.context].context.sentence}.{assumed}"
+    dataset = catalog.dataset(view.dataset)
+    assumed = f" Assumed: {'; '.join(dataset.notes)}." if dataset.notes else ""
+    passport = passport_of(dataset, view.context)
+    return f"{dataset.card.title}. Context {view.context}: {passport.sentence}.{assumed}"
 
 
 def agreement_details(comparison: Comparison, distribution: OverlapDistribution) -> str:
@@ -200,6 +201,35 @@ def agreement_details(comparison: Comparison, distribution: OverlapDistribution)
         f"{_share(distribution.share_below(scores.overlap))} agree less than {comparison.query} "
         "(equal ones counted half)."
     )
+
+
+def column_widths(columns: Sequence[str]) -> dict[str, int]:
+    """Say how wide the columns of a table of neighbours are, in pixels."""
+    return {name: 150 if _is_elsewhere(name) else COLUMN_WIDTHS.get(name, 115) for name in columns}
+
+
+def wrapped_columns(columns: Sequence[str]) -> list[str]:
+    """Name the columns of a table of neighbours whose texts may take two lines."""
+    return [name for name in columns if _is_elsewhere(name)]
+
+
+def _is_elsewhere(column: str) -> bool:
+    return column.startswith("in ")
+
+
+def elsewhere_note(catalog: Catalog, view: View) -> str:
+    """Say what the table's columns of other contexts mean, and what they can't say; empty with one context."""
+    contexts = other_contexts(catalog, view)
+    if not contexts:
+        return ""
+    said = silences_elsewhere(catalog, view)
+    silent = " ".join(f"{context}: {text.rstrip('.')}." for context, text in said.items())
+    return (
+        f"In {' and '.join(contexts)}: ● the edge to {view.query} holds there (mutual rank against matched decoys, "
+        "q ≤ .1), ○ it is not seen, ◌ a partner is not active there, – it can't be judged. What is judged are the ten "
+        "nearest of this context by centred cosine; a neighbour that is none of these can't be. "
+        f"{silent}"
+    ).strip()
 
 
 def yardstick_sentence(found: list[Yardstick], comparison: Comparison) -> str:
@@ -277,7 +307,7 @@ def about_rows(catalog: Catalog, view: View, pair: Pair) -> list[tuple[str, str]
         ("Licence", card.license),
         ("Citation", card.citation),
         ("Provenance", card.provenance),
-        ("Context", f"{view.context}: {card.contexts[view.context].context.sentence}"),
+        ("Context", f"{view.context}: {passport_of(dataset, view.context).sentence}"),
         ("Assumed", "; ".join(dataset.notes)),
     ]
     for side, made in (("Left", pair.left), ("Right", pair.right)):
@@ -305,11 +335,12 @@ def example_links(catalog: Catalog, view: View) -> list[tuple[str, str, str]]:
     ]
 
 
-def figure_heading(view: View, pair: Pair) -> str:
-    """Say above an exported figure what it shows and which recipes made it."""
+def figure_heading(view: View, pair: Pair, *, catalog: Catalog) -> str:
+    """Say above an exported figure what it shows, which recipes made it, and in a second line the conditions."""
     return (
         f"{view.query}, {view.k} most {view.direction} · {view.dataset}, {view.context} · alignment {view.align} · "
-        f"recipes {pair.left.fingerprint}, {pair.right.fingerprint}"
+        f"recipes {pair.left.fingerprint}, {pair.right.fingerprint}\n"
+        f"{passport_of(catalog.dataset(view.dataset), view.context).sentence}"
     )
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 from explorer.catalog import Catalog, shared_knowledge, shared_map
 from explorer.digits import brief, count, counted, number, percent, plain, signed, small
 from explorer.judged import FALSE_WORTH, Judged, JudgeView, Looked, plan_table
+from explorer.passport import passport_of
 from explorer.verdict import FEWEST_DISCORDANT, FEWEST_UNITS, Judgement, KnownHits, MapComparison
 
 _HEADS = {
@@ -396,7 +397,7 @@ def about_rows(catalog: Catalog, judged: Judged) -> list[tuple[str, str]]:
         ("Dataset", card.title),
         ("Licence", card.license),
         ("Citation", card.citation),
-        ("Context", f"{view.context}: {card.contexts[view.context].context.sentence}"),
+        ("Context", f"{view.context}: {passport_of(dataset, view.context).sentence}"),
         ("Description", card.description),
         ("Provenance", card.provenance),
         ("Assumed", "; ".join(dataset.notes)),
@@ -415,12 +416,15 @@ def about_rows(catalog: Catalog, judged: Judged) -> list[tuple[str, str]]:
 
 
 def context_line(catalog: Catalog, view: JudgeView) -> str:
-    """State the conditions that all of it hangs on."""
-    card = catalog.dataset(view.dataset).card
-    conditions = f"{card.contexts[view.context].context.sentence}."
-    if view.context == _ONLY_CONTEXT:
-        return f"{card.title}: {conditions}"
-    return f"{card.title}. Context {view.context}: {conditions}"
+    """State the dataset and the conditions that all of it hangs on."""
+    between = ":" if view.context == _ONLY_CONTEXT else "."
+    return f"{catalog.dataset(view.dataset).card.title}{between} {conditions_line(catalog, view)}"
+
+
+def conditions_line(catalog: Catalog, view: JudgeView) -> str:
+    """State the context and its conditions."""
+    conditions = f"{passport_of(catalog.dataset(view.dataset), view.context).sentence}."
+    return conditions if view.context == _ONLY_CONTEXT else f"Context {view.context}: {conditions}"
 
 
 def interval(compared: MapComparison) -> str:

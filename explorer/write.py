@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +58,13 @@ def check_target(path: Path, *, source: Path) -> None:
         raise InputError(message) from error
 
 
-def write_map(path: Path, perturbation_map: PerturbationMap, *, activity: Activity | None = None) -> None:
+def write_map(
+    path: Path,
+    perturbation_map: PerturbationMap,
+    *,
+    activity: Activity | None = None,
+    conditions: Mapping[str, str] | None = None,
+) -> None:
     """Write a map, with the activity of its perturbations where it was judged, as an h5ad file.
 
     Parameters
@@ -68,6 +75,8 @@ def write_map(path: Path, perturbation_map: PerturbationMap, *, activity: Activi
         ``X`` its profiles, ``obs`` its counts, ``uns["explorer"]`` recipe and fingerprint.
     activity
         Columns ``consistency, magnitude, mean_average_precision, p, q …`` of ``obs``.
+    conditions
+        What the map is conditioned on, name and text: ``uns["explorer"]["conditions"]``.
 
     Raises
     ------
@@ -77,6 +86,8 @@ def write_map(path: Path, perturbation_map: PerturbationMap, *, activity: Activi
     adata = perturbation_map.to_anndata(activity=None if activity is None else activity.table)
     if activity is not None:
         adata.uns["explorer"]["activity"] = list(activity.notes) or ["nothing to note"]
+    if conditions is not None:
+        adata.uns["explorer"]["conditions"] = dict(conditions)
     try:
         write_path_atomically(path, lambda temporary: _write_h5ad(temporary, adata))
     except OSError as error:

@@ -102,7 +102,7 @@ def made_of(found: tuple[int, list[str], list[str], Path]) -> anndata.AnnData:
     """Read what was built, with its notes in plain sight."""
     status, said, err, out = found
     assert status == 0, err
-    assert len(said) == 2
+    assert len(said) == 3
     assert all(line.startswith("note: ") for line in err)
     assert [item.name for item in out.parent.iterdir()] == ["map.h5ad"]
     with warnings.catch_warnings(action="ignore"):

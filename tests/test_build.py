@@ -107,7 +107,9 @@ def test_the_file_is_the_map(run, dataset, tmp_path, align, summary):
     assert said == (
         f"map.h5ad: 32 perturbations of 480 rows, {len(activity.active())} of them active (q below 0.1)\n"
         f"{expected.recipe.sentence}\n"
+        f"alpha: {found.uns['explorer']['conditions']['sentence']}\n"
     )
+    assert found.uns["explorer"]["conditions"]["cell_system"] == "alpha cells"
 
 
 def test_json(run, dataset, tmp_path):
@@ -119,6 +121,7 @@ def test_json(run, dataset, tmp_path):
         "out": str(out),
         "representation": "latent",
         "context": "beta",
+        "conditions": made.uns["explorer"]["conditions"]["sentence"],
         "fingerprint": made.uns["explorer"]["fingerprint"],
         "rows": 480,
         "perturbations": 32,
@@ -231,7 +234,7 @@ def test_a_terminal_shows_rows_a_second_and_the_time_left(dataset, tmp_path):
     os.close(terminal)
     assert process.returncode == 0
     assert said.startswith("map.h5ad: 32 perturbations of 480 rows")
-    assert len(said.splitlines()) == 2
+    assert len(said.splitlines()) == 3
     text = shown.decode()
     assert re.search(r"100%\|.*480/480 \[\d\d:\d\d<\d\d:\d\d, [\d.]+k? rows/s\]", text), text
 

@@ -108,6 +108,12 @@ def test_controls(tmp_path, control, expected):
         ({"contexts": {"cells": "rows.parquet"}}, r"\[contexts.cells\] is not a table"),
         ({"examples": "TP53"}, r"write each of 'examples' as \[\[examples\]\]"),
         ({"examples": ["TP53"]}, r"write each of 'examples' as \[\[examples\]\]"),
+        (
+            {"representations/raw/saw": ["cels"]},
+            r"\[representations.raw\]: unknown context 'cels': did you mean 'cells'",
+        ),
+        ({"representations/raw/saw": ["a/b/c"]}, "another dataset's as DATASET/CONTEXT"),
+        ({"representations/raw/saw": 3}, r"\[representations.raw\]: 'saw' is '3', expected text in quotes or a list"),
     ],
 )
 def test_refused(tmp_path, changes, message):
@@ -116,6 +122,15 @@ def test_refused(tmp_path, changes, message):
         read_card(tmp_path / "toy")
     assert str(caught.value).startswith("toy/card.toml")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("saw", "expected"),
+    [(None, None), ([], ()), ("cells", ("cells",)), (["cells", "other/skin", "cells"], ("cells", "other/skin"))],
+)
+def test_what_a_representation_was_made_from(tmp_path, saw, expected):
+    card = read_card(write_card(tmp_path, {"representations/raw/saw": saw}))
+    assert card.representations["raw"].saw == expected
 
 
 @pytest.mark.parametrize("table", ["contexts", "representations"])

@@ -13,6 +13,7 @@ from explorer.catalog import open_catalog
 from explorer.judge_details import grid_of, start_budget, start_checks
 from explorer.judge_exports import figures, figures_zip, labelled_csv, tables, tables_zip
 from explorer.judged import start_judging
+from explorer.passport import passport_of
 
 pytestmark = pytest.mark.usefixtures("own_workshop")
 
@@ -59,17 +60,18 @@ def test_figures_are_svg_and_png(catalog, found):
     ]  # fmt: skip
 
 
-def test_a_table_says_how_it_was_made_on_every_line(found):
+def test_a_table_says_how_it_was_made_on_every_line(catalog, found):
     table = pl.DataFrame({"budget": [1, 2], "value": [0.5, None]})
-    written = pl.read_csv(labelled_csv(table, found).encode())
+    written = pl.read_csv(labelled_csv(table, found, catalog=catalog).encode())
     assert written["budget"].to_list() == [1, 2]
     assert written["budget judged"].to_list() == [100, 100]
     assert written["dataset"].to_list() == ["toy", "toy"]
     assert written["recipes"][0].count(".") == 1
-    assert labelled_csv(table[:0], found).startswith("budget,value,")
+    assert written["conditions"].to_list() == 2 * [passport_of(catalog.dataset("toy"), "alpha").sentence]
+    assert labelled_csv(table[:0], found, catalog=catalog).startswith("budget,value,")
 
 
-def test_another_view_is_another_file(found):
+def test_another_view_is_another_file(catalog, found):
     other = replace(found, view=replace(VIEW, align="center"))
     table = pl.DataFrame({"value": [1]})
-    assert labelled_csv(table, found) != labelled_csv(table, other)
+    assert labelled_csv(table, found, catalog=catalog) != labelled_csv(table, other, catalog=catalog)

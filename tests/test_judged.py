@@ -44,6 +44,7 @@ from explorer.judged import (
     usual_sources,
 )
 from explorer.judgements import usual_alignment
+from explorer.passport import passport_of
 from explorer.work import Workshop
 
 ASKED = {
@@ -384,12 +385,13 @@ def test_json_is_what_the_command_line_prints(root, catalog, capsys):
     assert ticket.wait(60)
     arguments = ["judge", str(root / "toy"), "--simple", "raw", "--learned", "latent", "--align", "center", "-k", "4"]
     assert main([*arguments, "--context", "alpha", "--budget", "30", "--json"]) in (0, None)
-    assert json.loads(judgement_json(ticket.result.judgement, ticket.result.view)) == json.loads(
-        capsys.readouterr().out
-    )
+    passport = passport_of(catalog.dataset("toy"), "alpha")
+    printed = json.loads(capsys.readouterr().out)
+    assert json.loads(judgement_json(ticket.result.judgement, ticket.result.view, passport=passport)) == printed
+    assert printed["passport"]["cell_system"] == "alpha cells"
 
 
-def test_json_without_nan():
-    found = judgement()
-    text = judgement_json(replace(found, primary=replace(found.primary, chance=math.inf)), VIEW)
+def test_json_without_nan(catalog):
+    found, passport = judgement(), passport_of(catalog.dataset("toy"), "alpha")
+    text = judgement_json(replace(found, primary=replace(found.primary, chance=math.inf)), VIEW, passport=passport)
     assert json.loads(text)["primary"]["chance"] is None

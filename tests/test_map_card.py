@@ -54,6 +54,7 @@ def test_card_says_everything(catalog):
         "Worth it", "latent brings known partners together better", "For your next experiments", "By source", "CC0",
         "nobody", "seed", "a" * 12, "b" * 12, f"explorer {__version__}", "numpy", "polars", "python", "+.100",
         "the combination that was declared beforehand", "21 more known pairs (91 v 70)",
+        "Context alpha: alpha cells · ", "4 non-targeting guides (4 rows) · layout not declared.",
     ):  # fmt: skip
         assert said in page.text, said
 

@@ -28,7 +28,8 @@ def test_a_dataset_in_a_few_lines(root):
     assert (found.name, found.title, found.license, found.citation) == ("one", "Toy", "CC0", "none")
     (context,) = found.contexts
     assert (context.name, context.n_rows, context.n_perturbations) == ("cells", 26, len(PERTURBATIONS))
-    assert context.conditions == "toy cells"
+    assert context.conditions.startswith("toy cells · ")
+    assert context.conditions.endswith(" · layout not declared")
     assert found.representations == (("simple", ("raw",)), ("learned", ("latent",)))
     assert CONTROL not in PERTURBATIONS
 

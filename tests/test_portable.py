@@ -257,6 +257,7 @@ def test_judgement_says_everything(judge_catalog):
         "Worth it", "latent brings known partners together better", "For your next experiments", "Placebos.",
         "Seeds.", "What would change the verdict", "looked at 3 combinations", "CC0", "nobody", "a" * 12,
         "b" * 12, f"explorer {__version__}", "explorer judge", "21 more known pairs (91 v 70)",
+        "Context alpha: alpha cells · ", "4 non-targeting guides (4 rows) · layout not declared.",
         "Not computed when this page was saved, and so not in it: the curve over budgets; strata",
     ):  # fmt: skip
         assert said in page.text, said

@@ -14,11 +14,14 @@ from explorer.errors import InputError
 from explorer.sources import (
     ArraySource,
     ReorderedSource,
+    SelectedSource,
     SparseSource,
     as_source,
     digest_file,
     in_blocks,
     read_blocks,
+    select_rows,
+    stored_row,
 )
 
 MAKERS = {
@@ -27,6 +30,7 @@ MAKERS = {
     "csc": lambda values: as_source(sparse.csc_matrix(values)),
     "float64": lambda values: as_source(values.astype(np.float64)),
     "reordered": lambda values: ReorderedSource(ArraySource(values[SHUFFLED]), np.argsort(SHUFFLED)),
+    "selected": lambda values: SelectedSource(ArraySource(np.repeat(values, 2, axis=0)), 2 * np.arange(len(values))),
 }
 
 
@@ -65,19 +69,72 @@ def test_reordered_rows(order, start, stop):
 
 
 def test_reordering_reads_runs_of_rows_once():
-    class Counting:
-        shape = LATENT.shape
-
-        def __init__(self):
-            self.read_rows = []
-
-        def read(self, start, stop):
-            self.read_rows += range(start, stop)
-            return LATENT[start:stop]
-
-    stored = Counting()
+    stored = Counting(LATENT)
     ReorderedSource(stored, SHUFFLED).read(0, len(SHUFFLED))
     assert stored.read_rows == list(range(len(LATENT)))
+
+
+class Counting:
+    """Rows that remember which of them were read."""
+
+    def __init__(self, values):
+        self.values, self.shape, self.read_rows = values, values.shape, []
+
+    def read(self, start, stop):
+        self.read_rows += range(start, stop)
+        return self.values[start:stop]
+
+
+@given(
+    st.lists(st.integers(0, 39), max_size=40, unique=True).map(sorted),
+    st.tuples(st.integers(0, 40), st.integers(0, 40)).map(sorted),
+    st.integers(1, 9),
+    st.sampled_from([1, 300, 2_000, 10_000]),
+)
+def test_selected_rows(rows, bounds, step, gather):
+    values = np.arange(120, dtype=np.float32).reshape(40, 3)
+    chosen = np.array(rows, dtype=np.intp)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sources, "_GATHER_BYTES", gather)
+        stored = Counting(values)
+        source = SelectedSource(stored, chosen)
+        start, stop = bounds
+        blocks = list(source.blocks(start, stop, step))
+        assert source.shape == (len(rows), 3)
+        assert [first for first, _ in blocks] == list(range(start, min(stop, len(rows)), step))
+        read = np.concatenate([values[:0], *(block for _, block in blocks)])
+        np.testing.assert_array_equal(read, values[chosen][start:stop])
+        assert stored.read_rows == sorted(set(stored.read_rows)), "once, and in order"
+        np.testing.assert_array_equal(source.read(start, stop), values[chosen][start:stop])
+
+
+def test_a_range_of_rows_is_read_alone_and_not_copied():
+    values = np.arange(120, dtype=np.float32).reshape(40, 3)
+    stored = Counting(values)
+    ((first, block),) = SelectedSource(stored, np.arange(10, 30)).blocks(0, 20, 20)
+    assert (first, stored.read_rows) == (0, list(range(10, 30)))
+    assert np.shares_memory(block, values)
+
+
+def test_what_lies_between_is_read_unless_it_is_long(monkeypatch):
+    monkeypatch.setattr(sources, "_GATHER_BYTES", 8 * 3 * 4 * 5)  # 5 rows
+    stored = Counting(np.zeros((40, 3), dtype=np.float32))
+    SelectedSource(stored, np.array([0, 4, 20, 21, 39])).read(0, 5)
+    assert stored.read_rows == [0, 1, 2, 3, 4, 20, 21, 39]
+
+
+def test_selections_of_every_kind_of_source():
+    rows = np.array([1, 4, 5, 9])
+    whole, reordered = ArraySource(RAW), ReorderedSource(ArraySource(RAW), SHUFFLED)
+    for source, values in ((whole, RAW), (reordered, RAW[SHUFFLED]), (SparseSource(sparse.csr_matrix(RAW)), RAW)):
+        selected = select_rows(source, rows)
+        np.testing.assert_array_equal(selected.read(0, 4), values[rows])
+        assert selected.fingerprint() == select_rows(source, rows.copy()).fingerprint() != source.fingerprint()
+        assert selected.fingerprint() != select_rows(source, rows[:3]).fingerprint()
+        assert select_rows(source, np.arange(len(RAW))) is source
+        assert stored_row(selected, 2) == (SHUFFLED[5] if source is reordered else 5)
+    assert not np.shares_memory(select_rows(whole, rows).values, RAW), "only a context's rows stay in memory"
+    assert stored_row(whole, 7) == 7
 
 
 @given(st.lists(st.integers(0, 5), max_size=12), st.integers(1, 7))

@@ -27,6 +27,7 @@ from explorer.view import (
     first_view,
     found_in_map,
     link_parameters,
+    names_of_kind,
     read_names,
     read_view,
     recipe_warning,
@@ -125,6 +126,14 @@ def test_defaults_of_the_card(tmp_path):
 def test_default_sides(tmp_path, kinds, sides):
     representations = {name: {"kind": kind, "source": "X"} for name, kind in kinds.items()}
     assert default_sides(load_dataset(write_dataset(tmp_path / "toy", {"representations": representations}))) == sides
+
+
+def test_names_of_kind(tmp_path):
+    kinds = {"a": "simple", "b": "learned", "c": "simple"}
+    representations = {name: {"kind": kind, "source": "X"} for name, kind in kinds.items()}
+    dataset = load_dataset(write_dataset(tmp_path / "toy", {"representations": representations, "defaults": None}))
+    assert names_of_kind(dataset, "simple") == ("a", "c")
+    assert names_of_kind(dataset, "placebo") == ("a", "b", "c"), "all of them where none is of it"
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from explorer.wording import (
     context_sentence,
     difference_sentence,
     example_links,
+    figure_heading,
     file_stem,
     gene_set_sentence,
     panel_titles,
@@ -30,6 +31,12 @@ from explorer.wording import (
 )
 
 VIEW = View(dataset="toy", context="alpha", query="GENE00", left="raw", right="latent", k=4)
+
+
+CONDITIONS = (
+    "alpha cells · perturbation type, technique, outcome and time not stated · 4 non-targeting guides (4 rows) · "
+    "layout not declared"
+)
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +159,13 @@ def test_dataset_without_known_relationships(tmp_path):
 
 
 def test_context(catalog):
-    assert context_sentence(catalog, VIEW) == "Toy screen. Context alpha: alpha cells."
+    assert context_sentence(catalog, VIEW) == f"Toy screen. Context alpha: {CONDITIONS}."
+
+
+def test_a_figure_says_the_conditions(catalog, answer):
+    first, second = figure_heading(VIEW, answer.pair, catalog=catalog).splitlines()
+    assert first.startswith("GENE00, 4 most similar · toy, alpha · alignment none · recipes ")
+    assert second == CONDITIONS
 
 
 def test_panel_titles_carry_the_kind(catalog):
@@ -250,6 +263,7 @@ def test_about(tmp_path):
     catalog = open_catalog(toys.write_catalog(tmp_path, changes))
     found = answer_view(catalog, VIEW)
     rows = dict(about_rows(catalog, VIEW, found.pair))
+    assert rows["Context"] == f"alpha: {CONDITIONS}"
     assert rows["Description"] == "Two lines."
     assert rows["Licence"] == "CC0"
     assert rows["Right representation"] == "latent (learned): Six numbers."

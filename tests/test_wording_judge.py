@@ -9,6 +9,7 @@ from verdicts import VIEW, compared, flip, judged_of, judgement, with_test
 
 from explorer.catalog import open_catalog
 from explorer.judged import Judged, Looked
+from explorer.passport import passport_of
 from explorer.verdict import Primary
 from explorer.wording_judge import (
     HITS_NOTE,
@@ -369,7 +370,10 @@ def test_about(tmp_path):
     assert "recipe" in rows["Learned recipe"]
     assert rows["Known: Pairs"] == "CC0 · nobody"
     assert "Known: Sets" not in rows
-    assert context_line(catalog, VIEW) == "Toy screen. Context alpha: alpha cells."
+    conditions = passport_of(catalog.dataset("toy"), "alpha").sentence
+    assert conditions.endswith("4 non-targeting guides (4 rows) · layout not declared")
+    assert rows["Context"] == f"alpha: {conditions}"
+    assert context_line(catalog, VIEW) == f"Toy screen. Context alpha: {conditions}."
 
 
 @pytest.mark.parametrize("verdict", ["worth it", "not shown", "worse"])
