@@ -26,7 +26,7 @@ with app.setup:
 
 
 @app.function(hide_code=True)
-def rank_table(frame, view, pair, *, what):
+def rank_table(frame, view, pair, *, what, catalog):
     """Show perturbations with rank and similarity on both sides, and offer them as CSV with the recipes in it."""
     return mo.vstack(
         [
@@ -38,13 +38,14 @@ def rank_table(frame, view, pair, *, what):
                 show_data_types=False,
                 show_download=False,
                 format_mapping={"left similarity": "{:.3f}", "right similarity": "{:.3f}"},
-                column_widths={name: wording.COLUMN_WIDTHS.get(name, 115) for name in frame.columns},
+                column_widths=wording.column_widths(frame.columns),
+                wrapped_columns=wording.wrapped_columns(frame.columns),
             ),
             mo.hstack(
                 [
                     mo.download(
                         # Written when it is asked for: a brush may hold thousands.
-                        lambda: side_by_side.table_csv(frame, view, pair).encode(),
+                        lambda: side_by_side.table_csv(frame, view, pair, catalog=catalog).encode(),
                         filename=f"{wording.file_stem(view)}-{what}.csv",
                         mimetype="text/csv",
                         label=f"{what} as CSV, with the recipes in it",
@@ -210,20 +211,22 @@ def pictures_waited(set_pictures, umap_cancel, umap_ticker, umap_work):
 
 
 @app.cell(hide_code=True)
-def own_list(comparison, highlighted, pair, view):
+def own_list(catalog, comparison, highlighted, pair, view):
     _found = side_by_side.selection_table(list(highlighted), comparison)
-    mo.vstack([mo.md("### Your list"), rank_table(_found, view, pair, what="list")]) if highlighted else None
+    mo.vstack(
+        [mo.md("### Your list"), rank_table(_found, view, pair, what="list", catalog=catalog)]
+    ) if highlighted else None
     return
 
 
 @app.cell(hide_code=True)
-def brushed(comparison, linked, pair, view, widget):
+def brushed(catalog, comparison, linked, pair, view, widget):
     linked.value
     _names = pair.names_of(widget.selected)
     mo.vstack(
         [
             mo.md(fill("### Selected in the maps: {count}", count=len(_names))),
-            rank_table(side_by_side.selection_table(_names, comparison), view, pair, what="selection"),
+            rank_table(side_by_side.selection_table(_names, comparison), view, pair, what="selection", catalog=catalog),
         ]
     ) if _names else None
     return
@@ -289,8 +292,14 @@ def ladder_and_strip(comparison, distribution, found_yardsticks, table, titles, 
 
 
 @app.cell(hide_code=True)
-def neighbor_table(pair, table, view):
-    mo.vstack([mo.md("## All neighbours, to sort and take away"), rank_table(table, view, pair, what="neighbours")])
+def neighbor_table(catalog, pair, table, view):
+    mo.vstack(
+        [
+            mo.md("## All neighbours, to sort and take away"),
+            rank_table(table, view, pair, what="neighbours", catalog=catalog),
+            mo.md(fill("<small>{note}</small>", note=wording.elsewhere_note(catalog, view))),
+        ]
+    )
     return
 
 
@@ -345,7 +354,7 @@ def downloads(
     _pictures = [
         mo.download(
             lambda draw=draw, file_format=file_format: charts.figure_bytes(
-                draw(), file_format, heading=wording.figure_heading(view, pair)
+                draw(), file_format, heading=wording.figure_heading(view, pair, catalog=catalog)
             ),
             filename=f"{wording.file_stem(view)}-{name}.{file_format}",
             label=f"{name} as {file_format.upper()}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -351,7 +351,7 @@ def merged_table(
     comparison: Comparison,
     *,
     knowledge: Knowledge | None = None,
-    elsewhere: Mapping[str, Comparison | None] | None = None,
+    elsewhere: Mapping[str, Mapping[str, str]] | None = None,
 ) -> pl.DataFrame:
     """Put the neighbours of both sides into one table.
 
@@ -362,15 +362,13 @@ def merged_table(
     knowledge
         Known relationships.
     elsewhere
-        The same query in the same two representations of other contexts, by context; None where it was not
-        measured.
+        What became of each neighbour in other contexts, by context and name; blank where nothing is said.
 
     Returns
     -------
     polars.DataFrame
         ``perturbation, neighbour of, left rank, left similarity, right rank, right similarity, known`` and, for
-        each other context, ``also in CONTEXT``: the sides on which the perturbation is among the k nearest there
-        ("both", "left", "right", "neither", "not measured"). Sorted by the better rank.
+        each other context, ``in CONTEXT``. Sorted by the better rank.
     """
     sides = comparison.sides
     names = list(sides)
@@ -387,18 +385,10 @@ def merged_table(
             "known": [", ".join(sources) for sources in known],
         }
     )
-    for context, other in (elsewhere or {}).items():
-        table = table.with_columns(pl.Series(f"also in {context}", _found_in(other, names)))
+    for context, said in (elsewhere or {}).items():
+        there = pl.Series(f"in {context}", [said.get(name, "") for name in names], dtype=pl.String)
+        table = table.with_columns(there)
     return table.sort(pl.min_horizontal("left rank", "right rank"), "perturbation")
-
-
-def _found_in(other: Comparison | None, names: Sequence[str]) -> list[str]:
-    if other is None:
-        return ["not measured"] * len(names)
-    left, right = set(other.left.names), set(other.right.names)
-    measured = {name for name, row in zip(names, other.left_ranking.rows_of(names), strict=True) if row >= 0}
-    words = {(True, True): "both", (True, False): "left", (False, True): "right", (False, False): "neither"}
-    return [words[name in left, name in right] if name in measured else "not measured" for name in names]
 
 
 def known_counts(comparison: Comparison, partners: Iterable[str]) -> tuple[int, int]:

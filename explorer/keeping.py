@@ -372,8 +372,10 @@ def _to_tree(value: object, arrays: dict[str, Array]) -> object:
         arrays[name] = value
         return {"array": name}
     if isinstance(value, pl.DataFrame):
-        columns = {name: _to_tree(np.asarray(value[name].to_list()), arrays) for name in value.columns}
-        return {"table": [columns, {name: str(kind) for name, kind in value.schema.items()}]}
+        # An array has no nulls: where they are goes beside it.
+        columns = {name: _to_tree(np.asarray(_without_nulls(value[name]).to_list()), arrays) for name in value.columns}
+        nulls = {column.name: _to_tree(column.is_null().to_numpy(), arrays) for column in value if column.null_count()}
+        return {"table": [columns, {name: str(kind) for name, kind in value.schema.items()}, nulls]}
     if isinstance(value, tuple | list):
         return {type(value).__name__: [_to_tree(item, arrays) for item in value]}
     if is_dataclass(value):
@@ -399,9 +401,13 @@ def _from_tree(tree: object, arrays: Mapping[str, Array], types: Mapping[str, ty
     if kind == "array":
         return _locked(arrays[content])
     if kind == "table":
-        columns, schema = content
+        columns, schema, nulls = content
         kinds = {name: getattr(pl, word) for name, word in schema.items()}
-        return pl.DataFrame({name: of(column).tolist() for name, column in columns.items()}, schema=kinds)
+        table = pl.DataFrame({name: of(column).tolist() for name, column in columns.items()}, schema=kinds)
+        masks = {name: pl.Series(of(mask)) for name, mask in nulls.items()}
+        return table.with_columns(
+            pl.when(mask).then(None).otherwise(pl.col(name)).alias(name) for name, mask in masks.items()
+        )
     if kind in ("tuple", "list"):
         items = [of(item) for item in content]
         return tuple(items) if kind == "tuple" else items
@@ -411,6 +417,13 @@ def _from_tree(tree: object, arrays: Mapping[str, Array], types: Mapping[str, ty
     if kind == "ragged":
         return _from_ragged(content, arrays)
     return {of(key): of(item) for key, item in content}
+
+
+def _without_nulls(column: pl.Series) -> pl.Series:
+    """Put something of the column's type in the place of nulls, whatever it is."""
+    if not column.null_count():
+        return column
+    return column.fill_null("" if column.dtype == pl.String else False if column.dtype == pl.Boolean else 0)
 
 
 def _to_ragged(value: Mapping[Any, Any], arrays: dict[str, Array]) -> object:

@@ -111,7 +111,14 @@ def explore_page(
             "The two neighbourhoods, rank by rank",
             [Drawing(ladder, "both neighbourhoods, rank by rank"), Said(LADDER_NOTE, "faint")],
         ),
-        Section("All neighbours", [Rows(table, _FORMATS), Said(CHART_NOTE, "faint")]),
+        Section(
+            "All neighbours",
+            [
+                Rows(table, _FORMATS),
+                Said(wording.elsewhere_note(catalog, view), "faint"),
+                Said(CHART_NOTE, "faint"),
+            ],
+        ),
         Section(
             "What the neighbours have in common",
             [

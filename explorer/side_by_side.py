@@ -26,23 +26,32 @@ from explorer.catalog import (
     shared_pictures,
 )
 from explorer.compare import (
+    ONLY_LEFT,
+    ONLY_RIGHT,
     Comparison,
     OverlapDistribution,
     compare_query,
     merged_table,
 )
+from explorer.context_reports import Place
+from explorer.contexts import UNJUDGED, ContextReport
 from explorer.errors import InputError, shown
+from explorer.held import report_of
+from explorer.held_tables import MARKS
 from explorer.layout import Layout
 from explorer.load import Dataset
+from explorer.passport import passport_of
 from explorer.relationships import compare_enrichment, enrichment_of
 from explorer.side_activity import active_names, activity_column
-from explorer.view import EVERY, View, check_query
+from explorer.verdict import Progress
+from explorer.view import EVERY, View, attempt, check_query
 
 GENE_SET_Q = 0.05
 # A map of fewer active perturbations than this has no neighbourhoods to speak of.
 LEAST_ACTIVE = 12
 # What a browser is sent, and draws, at the most: at 500,000 points a page still opens and answers.
 MOST_SHOWN = 500_000
+NOT_MEASURED = "not measured"
 
 Maps = tuple[PerturbationMap, PerturbationMap]
 
@@ -169,40 +178,92 @@ def distribution_of(view: View, pair: Pair) -> OverlapDistribution:
     return shared_overlaps(pair.left, pair.right, k=view.k, opposite=view.opposite)
 
 
-def elsewhere(catalog: Catalog, view: View) -> dict[str, Comparison | None]:
-    """Compare the same query in every other context of the dataset; None where it was not measured there."""
-    dataset = catalog.dataset(view.dataset)
-    found: dict[str, Comparison | None] = {}
-    for context in dataset.contexts:
-        if context == view.context:
-            continue
-        try:
-            one, other = maps_elsewhere(catalog, view, context)
-            found[context] = compare_query(one, other, view.query, k=view.k, opposite=view.opposite)
-        except InputError:
-            # An absent perturbation, or controls too few to align on: "not measured" is the answer.
-            found[context] = None
-    return found
+def other_contexts(catalog: Catalog, view: View) -> tuple[str, ...]:
+    """Name the other contexts of a view's dataset."""
+    return tuple(context for context in catalog.dataset(view.dataset).contexts if context != view.context)
 
 
-def maps_elsewhere(catalog: Catalog, view: View, context: str) -> Maps:
-    """Make the two maps of a view in another context.
+def report_elsewhere(
+    catalog: Catalog, view: View, context: str, *, side: str, progress: Progress | None = None
+) -> ContextReport:
+    """Judge the edges of one side's map in another context: the function of the page of contexts, asked for one.
+
+    Parameters
+    ----------
+    catalog, view, context
+        The datasets on offer, a view, and the other context.
+    side
+        Name of the representation.
+    progress
+        Told how far it is.
 
     Raises
     ------
     InputError
-        When they can't be made there.
+        When one of the maps can't be made, or too few perturbations are in both.
     """
-    dataset = catalog.dataset(view.dataset)
-    left, right = (shared_map(dataset, context, name, alignment=view.align) for name in (view.left, view.right))
-    one, other, _ = _among(catalog, replace(view, context=context), shared_common(left, right))
-    return one, other
+    here = Place(view.dataset, view.context, side, view.align)
+    return report_of(catalog, here, (replace(here, context=context),), progress=progress)
+
+
+def elsewhere(catalog: Catalog, view: View, comparison: Comparison) -> dict[str, dict[str, str]]:
+    """Say of every neighbour what became of it in every other context of the dataset.
+
+    Returns
+    -------
+    dict
+        By context and perturbation: the label of its edge to the query, as `explorer.contexts` gives it, with a sign
+        before it; those of both sides where they differ; ``not measured`` where the context has not both of them. A
+        neighbour that is none by centred cosine can't be judged, nor can one that is opposite.
+    """
+    found = {}
+    for context in other_contexts(catalog, view):
+        labels: dict[str, dict[str, str]] = {}
+        names: set[str] = set()
+        for side in dict.fromkeys((view.left, view.right)):
+            # Why nothing is said is told below the table.
+            report, _ = attempt(partial(report_elsewhere, catalog, view, context, side=side))
+            if report is not None:
+                names.update(report.names)
+                labels[side] = _labels_of(report, view, context)
+        found[context] = {
+            name: _said(labels, view, name, where) if not names or {name, view.query} <= names else NOT_MEASURED
+            for name, where in comparison.sides.items()
+        }
+    return found
+
+
+def _labels_of(report: ContextReport, view: View, context: str) -> dict[str, str]:
+    if view.opposite or view.query not in report.names:
+        return {}
+    table = report.neighbors_of(view.query)
+    return dict(zip(table["perturbation"], table[context], strict=True))
+
+
+def _said(labels: Mapping[str, Mapping[str, str]], view: View, name: str, where: str) -> str:
+    """Say the label of a neighbour on the sides on which it is one."""
+    sides = {ONLY_LEFT: (view.left,), ONLY_RIGHT: (view.right,)}.get(where, (view.left, view.right))
+    words = [labels.get(side, {}).get(name, UNJUDGED) for side in sides]
+    texts = [f"{MARKS[word]} {word}" for word in words]
+    return texts[0] if len(set(words)) == 1 else f"left {texts[0]}, right {texts[1]}"
+
+
+def silences_elsewhere(catalog: Catalog, view: View) -> dict[str, str]:
+    """Say of every other context why nothing is judged there, or what its silence may not be taken for."""
+    found = {}
+    for context in other_contexts(catalog, view):
+        said = []
+        for side in dict.fromkeys((view.left, view.right)):
+            report, problem = attempt(partial(report_elsewhere, catalog, view, context, side=side))
+            said.append(problem if report is None else report.repeatability[context].note)
+        found[context] = "; ".join(dict.fromkeys(text for text in said if text))
+    return {context: text for context, text in found.items() if text}
 
 
 def table_of(catalog: Catalog, view: View, comparison: Comparison) -> pl.DataFrame:
-    """Merge both neighbourhoods into one table, with what is known and whether other contexts agree."""
+    """Merge both neighbourhoods into one table, with what is known and what holds in other contexts."""
     knowledge = shared_knowledge(catalog.dataset(view.dataset))
-    table = merged_table(comparison, knowledge=knowledge, elsewhere=elsewhere(catalog, view))
+    table = merged_table(comparison, knowledge=knowledge, elsewhere=elsewhere(catalog, view, comparison))
     active = activity_column(catalog, view, table["perturbation"].to_list())
     return table if active is None else table.insert_column(table.columns.index("known") + 1, active)
 
@@ -269,12 +330,13 @@ def yardstick_maps(source: Callable[[], Maps | None], view: View, pair: Pair) ->
     return None if maps is None or view.k >= maps[0].n_perturbations else maps
 
 
-def table_csv(table: pl.DataFrame, view: View, pair: Pair) -> str:
-    """Write a neighbour table as CSV that says how it was made: query, context and recipes on every line."""
+def table_csv(table: pl.DataFrame, view: View, pair: Pair, *, catalog: Catalog) -> str:
+    """Write a neighbour table as CSV that says how it was made: query, conditions and recipes on every line."""
     return table.with_columns(
         pl.lit(view.query).alias("query"),
         pl.lit(view.dataset).alias("dataset"),
         pl.lit(view.context).alias("context"),
+        pl.lit(passport_of(catalog.dataset(view.dataset), view.context).sentence).alias("conditions"),
         pl.lit(view.direction).alias("direction"),
         pl.lit(view.left).alias("left representation"),
         pl.lit(pair.left.fingerprint).alias("left recipe"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 from explorer.catalog import (
@@ -23,13 +24,15 @@ from explorer.catalog import (
     shared_overlaps,
 )
 from explorer.errors import InputError
+from explorer.passport import passport_of
 from explorer.side_by_side import (
     Answer,
     Pair,
     answer_view,
     distribution_of,
-    maps_elsewhere,
+    other_contexts,
     pair_of,
+    report_elsewhere,
     yardstick_maps,
     yardstick_sources,
 )
@@ -134,6 +137,7 @@ def prepare_maps(catalog: Catalog, view: View, say: Progress) -> None:
     dataset = catalog.dataset(view.dataset)
     # Read first, so that damaged files are one sentence before anything is computed.
     shared_knowledge(dataset)
+    passport_of(dataset, view.context)
     # Of a large screen, what both are made of is kept for one representation at a time.
     steps = [(name, make) for name in _both(view) for make in (shared_map, shared_activity)]
     for (name, make), begin in _spread(steps, 0.0, 0.7):
@@ -151,12 +155,13 @@ def prepare_details(catalog: Catalog, view: View, pair: Pair, *, say: Progress) 
     dataset = catalog.dataset(view.dataset)
     for name in _both(view):
         shared_activity(dataset, view.context, name, alignment=view.align)
-    others = tuple(context for context in dataset.contexts if context != view.context)
-    for context, begin in _spread(others, 0.0, 0.4):
-        say(f"the maps of {context}", begin)
-        # That a context has no such map is said in the table.
+    asked = [(context, name) for context in other_contexts(catalog, view) for name in _both(view)]
+    for (context, name), begin in _spread(asked, 0.0, 0.4):
+        say(f"what holds in {context} of {name}", begin)
+        told = partial(_told, say, begin, 0.4 / len(asked), f"{context}, {name}: ")
+        # That nothing can be judged there is said below the table.
         with suppress(InputError):
-            maps_elsewhere(catalog, view, context)
+            report_elsewhere(catalog, view, context, side=name, progress=told)
     say("the gene sets", 0.4)
     shared_gene_sets_in(dataset, pair.names)
     say("the overlap of every query", 0.45)
@@ -194,6 +199,11 @@ def _key(catalog: Catalog, view: View, what: tuple[object, ...]) -> tuple[object
 def _both(view: View) -> tuple[str, ...]:
     """Both representations, or the one where they are the same."""
     return tuple(dict.fromkeys((view.left, view.right)))
+
+
+def _told(say: Progress, begin: float, length: float, where: str, what: str, share: float) -> None:
+    """Report progress of one step as that of the whole."""
+    say(f"{where}{what}", begin + length * share)
 
 
 def _spread(steps: Sequence[T], start: float, stop: float) -> list[tuple[T, float]]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 CONTROL = "non-targeting"
 # Independent streams of random numbers, so that one more batch or cell leaves the truth as it is.
-_TRUTH, _CONTEXT, _CELLS = range(3)
+_TRUTH, _CONTEXT, _CELLS, _HUBS, _PLACES = range(5)
 _ROWS_AT_ONCE = 1024
 
 Floats = npt.NDArray[np.float64]
@@ -56,6 +56,15 @@ class ScreenDesign:
         that carry it too, and the share of genes it acts on.
     context_modules
         Number of modules that act in one context only; the contexts take them in turn, from the second on.
+    hubs, hub, hub_spread
+        Number of perturbations, of those that do nothing else, that are near many others, the same in all contexts;
+        how many times as strong as a module of strength 1 each is along a program that the cells of all others vary
+        along, too, and standard deviation of the others along it. The program, and who leans towards it, are other
+        ones in every context, so that a hub's nearness is no news of anyone.
+    positions, position_sd
+        Number of places on the plates, 0 where none is declared, and standard deviation of what a place adds to a
+        gene's log expression in a context. A perturbation lies at the same place in all contexts; controls lie
+        everywhere.
     context_sd
         Standard deviation, between contexts, of a gene's log expression.
     batch_sd
@@ -94,6 +103,11 @@ class ScreenDesign:
     stress_share: float = 0.5
     stress_program: float = 0.2
     context_modules: int = 1
+    hubs: int = 0
+    hub: float = 1.5
+    hub_spread: float = 0.3
+    positions: int = 0
+    position_sd: float = 0.1
     context_sd: float = 0.5
     batch_sd: float = 0.5
     depth: float = 500.0
@@ -106,7 +120,8 @@ class ScreenDesign:
     def __post_init__(self) -> None:
         least = {
             "perturbations": 3, "guides": 1, "control_guides": 0, "batches": 1, "cells": 1, "genes": 2, "modules": 0,
-            "members": 2, "super_modules": 0, "stress_only": 0, "context_modules": 0, "seed": 0,
+            "members": 2, "super_modules": 0, "stress_only": 0, "context_modules": 0, "hubs": 0, "positions": 0,
+            "seed": 0,
         }  # fmt: skip
         for name, bound in least.items():
             if not getattr(self, name) >= bound:
@@ -116,7 +131,7 @@ class ScreenDesign:
             if not 0 <= getattr(self, name) <= 1:
                 msg = f"{name} is {getattr(self, name)}, expected a share from 0 to 1"
                 raise InputError(msg)
-        for name in ("strength", "stress", "context_sd", "batch_sd", "depth_sd"):
+        for name in ("strength", "stress", "hub", "hub_spread", "position_sd", "context_sd", "batch_sd", "depth_sd"):
             if not 0 <= getattr(self, name) < np.inf:
                 msg = f"{name} is {getattr(self, name)}, expected a finite number, 0 or more"
                 raise InputError(msg)
@@ -128,8 +143,9 @@ class ScreenDesign:
             msg = f"contexts are {listed(self.contexts) or 'empty'}: give at least one, each once"
             raise InputError(msg)
         if self.inactive < 0:
+            hubs = f" and {self.hubs} hubs" if self.hubs else ""
             message = (
-                f"{self.modules} modules of {self.members} and {self.stress_only} on the stress axis alone need "
+                f"{self.modules} modules of {self.members} and {self.stress_only} on the stress axis alone{hubs} need "
                 f"{self.perturbations - self.inactive} perturbations, the design has {self.perturbations}: "
                 "plant less or raise `perturbations`"
             )
@@ -144,7 +160,7 @@ class ScreenDesign:
     @property
     def inactive(self) -> int:
         """Number of perturbations that do nothing at all."""
-        return self.perturbations - self.modules * self.members - self.stress_only
+        return self.perturbations - self.modules * self.members - self.stress_only - self.hubs
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -153,7 +169,7 @@ class ScreenDesign:
 
     def without_effects(self) -> Self:
         """Plan the same measurement of perturbations that all do nothing: the null of every score."""
-        return replace(self, modules=0, super_modules=0, stress_only=0, context_modules=0)
+        return replace(self, modules=0, super_modules=0, stress_only=0, context_modules=0, hubs=0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -167,17 +183,22 @@ class SimulatedScreen:
     counts
         Counts, shape (n_cells, n_genes), int32, sparse by rows.
     cells
-        One line a cell: ``cell, perturbation, guide, batch, escaped`` (whether the guide did not work).
+        One line a cell: ``cell, perturbation, guide, batch, escaped`` (whether the guide did not work), and
+        ``position`` where places on the plates are declared.
     genes
         Names of the genes.
     truth
         One line a perturbation, sorted: ``perturbation, super_module, module`` (null outside modules),
         ``only_in`` (the one context in which its module acts; null where all do), ``stress`` (load on the
-        shared axis, 0 for none) and ``active`` (whether it does anything in this context).
+        shared axis, 0 for none) and ``active`` (whether it does anything in this context but lean towards hubs).
     effects
         True change of log expression, shape (n_perturbations, n_genes), in the order of `truth`.
     batch_effects
         True shift of log expression of each batch, shape (n_batches, n_genes).
+    position_effects
+        The same of each place on the plates, shape (n_positions, n_genes).
+    hubs
+        Names of the hubs, sorted.
     """
 
     design: ScreenDesign
@@ -189,11 +210,32 @@ class SimulatedScreen:
     truth: pl.DataFrame = field(repr=False)
     effects: Floats = field(repr=False)
     batch_effects: Floats = field(repr=False)
+    position_effects: Floats = field(repr=False)
+    hubs: tuple[str, ...] = ()
 
     @property
     def true_pairs(self) -> Pairs:
         """Pairs of one module that acts in this context, each once and sorted: what a map should find."""
         return _pairs_within(self._acting_modules(), "module")
+
+    @property
+    def general_pairs(self) -> Pairs:
+        """Pairs of one module that acts in every context, each once and sorted: what should hold elsewhere."""
+        return _pairs_within(self.truth.filter(pl.col("only_in").is_null()), "module")
+
+    @property
+    def specific_pairs(self) -> Pairs:
+        """Pairs of one module that acts in this context alone, each once and sorted: what should not."""
+        return _pairs_within(self.truth.filter(pl.col("only_in") == self.context), "module")
+
+    @property
+    def position_pairs(self) -> Pairs:
+        """Pairs that lie at one place and have neither module, super-module nor stress in common."""
+        if not self.design.positions:
+            return ()
+        placed = self.cells.filter(pl.col("perturbation") != CONTROL).unique(["perturbation", "position"])
+        related = {*self.true_pairs, *self.related_pairs, *self.stress_pairs}
+        return tuple(pair for pair in _pairs_within(placed, "position") if pair not in related)
 
     @property
     def related_pairs(self) -> Pairs:
@@ -229,6 +271,7 @@ class SimulatedScreen:
                 control=(CONTROL,) if self.design.control_guides else (),
                 batch="batch",
                 guide="guide",
+                group=("position",) if self.design.positions else (),
             ),
             representations={
                 "counts": Representation("counts", "simple", counts),
@@ -275,8 +318,13 @@ def simulate_screen(design: ScreenDesign, *, context: str | None = None, seed: i
     active = (pl.col("module").is_not_null() & pl.col("only_in").fill_null(name).eq(name)) | (pl.col("stress") > 0)
     truth = members.with_columns(active.alias("active"))
     module, load = effects
+    hubs, leaning = _lean(design, truth, context=number)
+    if hubs:
+        truth = truth.with_columns(pl.col("active") | pl.col("perturbation").is_in(hubs))
     acts = truth.select(pl.col("only_in").fill_null(name).eq(name)).to_series().to_numpy()
     changes = module * acts[:, None] + load
+    if hubs:
+        changes = changes + leaning
 
     # A context keeps its own expression whatever seed its cells are drawn with.
     base = np.random.default_rng([design.seed, _TRUTH, 1]).standard_normal(design.genes)
@@ -288,7 +336,14 @@ def simulate_screen(design: ScreenDesign, *, context: str | None = None, seed: i
     changes = np.vstack([changes, np.zeros(design.genes)])
     works = np.where(cells["escaped"].to_numpy(), design.perturbations, perturbation)
     baseline = base + design.context_sd * own
-    counts = _draw_counts(design, rng, log_rates=(baseline, batch_effects, changes), rows=(batch, works))
+    # A shift of a place is one of a batch and a place, so that the cells are drawn as they are without places.
+    places, position_effects = _place(design, cells, context=number)
+    shifts, shift = batch_effects, batch
+    if design.positions:
+        cells = cells.with_columns(pl.Series("position", np.array(_numbered("place", design.positions))[places]))
+        shifts = (batch_effects[:, None] + position_effects).reshape(-1, design.genes)
+        shift = batch * design.positions + places
+    counts = _draw_counts(design, rng, log_rates=(baseline, shifts, changes), rows=(shift, works))
     return SimulatedScreen(
         design=design,
         context=name,
@@ -299,6 +354,8 @@ def simulate_screen(design: ScreenDesign, *, context: str | None = None, seed: i
         truth=truth,
         effects=changes[:-1],
         batch_effects=batch_effects,
+        position_effects=position_effects,
+        hubs=hubs,
     )
 
 
@@ -344,6 +401,38 @@ def _plant(design: ScreenDesign) -> tuple[pl.DataFrame, tuple[Floats, Floats]]:
         schema_overrides={"super_module": pl.String, "module": pl.String, "only_in": pl.String},
     )
     return truth, (effects, design.stress * load[:, None] * axis)
+
+
+def _lean(design: ScreenDesign, truth: pl.DataFrame, *, context: int) -> tuple[tuple[str, ...], Floats]:
+    """Choose the hubs, and the changes of log expression of all along the hubs' program of a context."""
+    if not design.hubs:
+        return (), np.zeros((design.perturbations, 1))
+    idle = truth.filter(pl.col("module").is_null() & (pl.col("stress") == 0))["perturbation"].to_list()
+    chosen = np.random.default_rng([design.seed, _HUBS]).choice(len(idle), size=design.hubs, replace=False)
+    hubs = tuple(sorted(idle[place] for place in chosen.tolist()))
+    rng = np.random.default_rng([design.seed, _HUBS, 1 + context])
+    program = _programs(rng, 1, genes=design.genes, share=design.program)[0]
+    along = design.hub_spread * rng.standard_normal(design.perturbations)
+    along[np.isin(design.names, hubs)] = design.hub
+    return hubs, along[:, None] * program
+
+
+def _place(design: ScreenDesign, cells: pl.DataFrame, *, context: int) -> tuple[npt.NDArray[np.int64], Floats]:
+    """Say where each cell lies by number, and what each place adds to log expression in a context."""
+    if not design.positions:
+        return np.zeros(cells.height, dtype=np.int64), np.zeros((0, design.genes))
+    dealt = np.random.default_rng([design.seed, _PLACES]).permutation(np.arange(design.perturbations))
+    of = dict(zip(design.names, (dealt % design.positions).tolist(), strict=True))
+    rng = np.random.default_rng([design.seed, _PLACES, 1 + context])
+    adds = design.position_sd * rng.standard_normal((design.positions, design.genes))
+    # Guides of controls take the places in turn.
+    guides = cells["guide"].to_list()
+    controls = {guide: number for number, guide in enumerate(sorted({g for g in guides if g.startswith(CONTROL)}))}
+    rows = [
+        of[name] if name in of else controls[guide] % design.positions
+        for name, guide in zip(cells["perturbation"].to_list(), guides, strict=True)
+    ]
+    return np.array(rows, dtype=np.int64), adds
 
 
 def _programs(rng: np.random.Generator, n: int, *, genes: int, share: float) -> Floats:

@@ -315,8 +315,9 @@ def test_the_first_view_is_answered(demo):
     assert answer.notice == ""
     assert [layout.method for layout in answer.pair.layouts] == ["UMAP", "UMAP"]
     assert 0 < distribution_of(answer.view, answer.pair).mean < 1
-    assert set(elsewhere(catalog, answer.view)) == {"line_B", "line_C"}
-    assert None not in elsewhere(catalog, answer.view).values()
+    found = elsewhere(catalog, answer.view, answer.comparison)
+    assert set(found) == {"line_B", "line_C"}
+    assert any("holds" in said for said in found["line_B"].values())
     marks = marks_of(catalog, answer.view, answer.pair, comparison=answer.comparison, highlighted=())
     assert len(marks["rings"]) == DESIGN.members - 1
     assert "Planted truth" in shared_gene_sets(catalog, answer.view, answer.comparison)["source"].to_list()

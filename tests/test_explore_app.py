@@ -25,6 +25,7 @@ from explorer import side_by_side, side_work, work
 from explorer import view as views
 from explorer.align import METHODS
 from explorer.catalog import open_catalog
+from explorer.held_tables import MARKS
 from explorer.keeping import Shared
 from explorer.view import link_parameters
 from explorer.work import Workshop
@@ -93,12 +94,15 @@ def test_demo_table(demo_view):
     table = demo_view["table"]
     assert table.columns == [
         "perturbation", "neighbour of", "left rank", "left similarity", "right rank", "right similarity", "known",
-        "active", "also in soft_tissue",
+        "active", "in soft_tissue",
     ]  # fmt: skip
     assert table.height == len(demo_view["comparison"].sides)
     assert table["perturbation"].is_unique().all()
     assert set(table["active"]) <= {"both", "left", "right", "neither"}
-    assert set(table["also in soft_tissue"]) <= {"both", "left", "right", "neither", "not measured"}
+    labels = {f"{sign} {label}" for label, sign in MARKS.items()}
+    several = {f"left {one}, right {other}" for one in labels for other in labels}
+    assert set(table["in soft_tissue"]) <= labels | several | {"not measured"}
+    assert "● holds" in table["in soft_tissue"].to_list()
 
 
 def test_demo_has_a_yardstick(demo_view):

@@ -426,7 +426,7 @@ def test_context_switch_keeps_the_query(explore):
     explore.wait_for_first_column("neighbour of", expected_neighbors(query="USP22", context="soft_tissue"))
     assert explore.sentence().startswith("USP22: ")
     assert explore.parameters()["query"] == "USP22"
-    assert explore.table("also in skin").count() == 1
+    assert explore.table("in skin").count() == 1
     assert explore.notices() == []
 
 

@@ -71,6 +71,19 @@ def test_an_empty_table_keeps_its_columns():
     assert unpack(pack(table), types=()).equals(table)
 
 
+def test_a_table_keeps_its_nulls():
+    table = pl.DataFrame(
+        {"text": ["x", None, ""], "flag": [None, True, False], "n": [1, None, 0], "score": [None, float("nan"), 0.5]},
+        schema_overrides={"n": pl.Int64},
+    )
+    nothing = pl.DataFrame({"p": [None, None], "name": [None, None]}, schema={"p": pl.Float64, "name": pl.String})
+    for whole_table in (table, nothing):
+        save_arrays("key", pack(whole_table))
+        found = unpack(load_arrays("key"), types=())
+        assert found.equals(whole_table)
+        assert found.schema == whole_table.schema
+
+
 LEAVES = st.none() | st.booleans() | st.integers(-(2**40), 2**40) | st.floats() | st.text(max_size=5)
 TREES = st.recursive(
     LEAVES, lambda inner: st.lists(inner, max_size=3) | st.tuples(inner, inner) | st.dictionaries(st.text(), inner)
@@ -103,7 +116,7 @@ def test_made_once_a_disk():
         {"tree": np.frombuffer(b'{"class": ["Other", {}]}', dtype=np.uint8)},
         {"tree": np.frombuffer(b'{"class": ["Inner", {"wrong": 1}]}', dtype=np.uint8)},
         {"tree": np.frombuffer(b'{"array": "absent"}', dtype=np.uint8)},
-        {"tree": np.frombuffer(b'{"table": [{}, {"x": "write_csv"}]}', dtype=np.uint8)},
+        {"tree": np.frombuffer(b'{"table": [{}, {"x": "write_csv"}, {}]}', dtype=np.uint8)},
         {"other": np.arange(3)},
     ],
 )

@@ -29,7 +29,7 @@ from explorer.side_activity import (
     activity_of,
     activity_table,
 )
-from explorer.side_by_side import LEAST_ACTIVE, answer_view, elsewhere, table_csv, table_of, yardsticks
+from explorer.side_by_side import LEAST_ACTIVE, answer_view, table_csv, table_of, yardsticks
 from explorer.text import fill
 from explorer.view import ACTIVE, View, checked_view, link_parameters, read_view
 from explorer.wording import about_rows, activity_lines, activity_note, activity_sentence, position_sentences
@@ -342,7 +342,7 @@ def test_the_filter_is_in_the_recipe(catalog):
     texts = dict(about_rows(catalog, AMONG_ACTIVE, some))
     assert "only those active in raw or latent" in texts["Left recipe"]
     table = table_of(catalog, AMONG_ACTIVE, answer_view(catalog, AMONG_ACTIVE).comparison)
-    assert set(pl.read_csv(io.StringIO(table_csv(table, AMONG_ACTIVE, some)))["among"]) == {"active"}
+    assert set(pl.read_csv(io.StringIO(table_csv(table, AMONG_ACTIVE, some, catalog=catalog)))["among"]) == {"active"}
 
 
 def test_an_inactive_query_stays_and_is_named(catalog):
@@ -385,15 +385,6 @@ def test_too_few_active_ones_show_all(tmp_path):
     assert answer.pair.left.n_perturbations == 26
     assert answer.pair.left.fingerprint == answer_view(catalog, VIEW).pair.left.fingerprint
     assert answer.notice == f"only {len(found)} of 26 perturbations are active in raw or latent: showing all"
-
-
-def test_other_contexts_use_the_same_filter(catalog):
-    # What does nothing here is what acts there, so few perturbations are active in both.
-    beta = active_in(catalog, "beta")
-    assert {name for name in EVERYONE if not name.startswith("both")} <= beta
-    there = elsewhere(catalog, AMONG_ACTIVE)["beta"]
-    assert set(there.left_ranking.names) == beta | {"both-0"}
-    assert len(elsewhere(catalog, VIEW)["beta"].left_ranking.names) == 32
 
 
 def test_yardsticks_use_the_same_filter(catalog, monkeypatch):

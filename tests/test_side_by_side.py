@@ -9,10 +9,13 @@ import pytest
 import toys
 from files import write_table
 
-from explorer import side_by_side
+from explorer import side_by_side, wording
 from explorer.catalog import Catalog, open_catalog, shared_map
 from explorer.compare import compare_query
+from explorer.context_reports import Place, shared_report
+from explorer.contexts import UNJUDGED
 from explorer.errors import InputError
+from explorer.held_tables import MARKS
 from explorer.layout import rotate_onto
 from explorer.side_by_side import (
     Answer,
@@ -23,10 +26,12 @@ from explorer.side_by_side import (
     lacks_umap,
     marks_of,
     option_of,
+    other_contexts,
     pair_of,
     representation_options,
     selection_table,
     shared_gene_sets,
+    silences_elsewhere,
     table_csv,
     table_of,
     yardstick_marks,
@@ -35,6 +40,7 @@ from explorer.side_by_side import (
 from explorer.view import View
 
 VIEW = View(dataset="toy", context="alpha", query="GENE00", left="raw", right="latent", k=4)
+MANY = tuple(f"GENE{number:02}" for number in range(80))
 
 
 @pytest.fixture(scope="module")
@@ -205,24 +211,73 @@ def test_yardstick_needs_more_perturbations_than_neighbours(tmp_path):
     assert "latent and latent-seed-1 (another seed)" not in [yardstick.what for yardstick in found]
 
 
-def test_elsewhere(catalog):
-    assert set(elsewhere(catalog, VIEW)) == {"beta"}
-    beta = elsewhere(catalog, VIEW)["beta"]
-    assert beta is not None
-    assert beta.left_ranking.names == toys.NAMES[:-1]
+@pytest.fixture(scope="module")
+def larger(tmp_path_factory):
+    """Enough perturbations to tell ten neighbours from chance."""
+    return open_catalog(toys.write_catalog(tmp_path_factory.mktemp("larger"), names=MANY))
 
 
-def test_query_that_another_context_lacks_was_not_measured_there(catalog):
-    view = replace(VIEW, query=toys.NAMES[-1])
-    assert elsewhere(catalog, view) == {"beta": None}
-    table = table_of(catalog, view, answer_view(catalog, view).comparison)
-    assert set(table["also in beta"]) == {"not measured"}
+@pytest.mark.parametrize("query", ["GENE03", "GENE40"])
+def test_labels_of_other_contexts_are_those_of_the_report(larger, query):
+    view = replace(VIEW, query=query)
+    comparison = answer_view(larger, view).comparison
+    assert other_contexts(larger, view) == ("beta",)
+    found = elsewhere(larger, view, comparison)
+    assert set(found) == {"beta"}
+    assert set(found["beta"]) == set(comparison.sides)
+    labels = {}
+    for side in ("raw", "latent"):
+        place = Place("toy", "alpha", side, "none")
+        report = shared_report(larger, place, [replace(place, context="beta")])
+        labels[side] = dict(report.neighbors_of(query).select("perturbation", "beta").iter_rows())
+    for name, said in found["beta"].items():
+        sides = {"only left": ["raw"], "only right": ["latent"]}.get(comparison.sides[name], ["raw", "latent"])
+        words = [labels[side].get(name, UNJUDGED) for side in sides]
+        texts = [f"{MARKS[word]} {word}" for word in words]
+        assert said == (texts[0] if len(set(words)) == 1 else f"left {texts[0]}, right {texts[1]}")
+    assert any("holds" in said for said in found["beta"].values()), "modules are the same in both"
 
 
-def test_neighbour_that_another_context_lacks_was_not_measured_there(catalog):
-    view = replace(VIEW, query=toys.NAMES[-2], right="raw", k=29)
-    table = table_of(catalog, view, answer_view(catalog, view).comparison)
-    assert table.filter(pl.col("perturbation") == toys.NAMES[-1])["also in beta"].to_list() == ["not measured"]
+def test_query_that_another_context_lacks_was_not_measured_there(larger):
+    view = replace(VIEW, query=MANY[-1])
+    table = table_of(larger, view, answer_view(larger, view).comparison)
+    assert set(table["in beta"]) == {"not measured"}
+
+
+def test_neighbour_that_another_context_lacks_was_not_measured_there(larger):
+    view = replace(VIEW, query=MANY[-2], right="raw", k=50)
+    table = table_of(larger, view, answer_view(larger, view).comparison)
+    said = dict(zip(table["perturbation"], table["in beta"], strict=True))
+    assert said[MANY[-1]] == "not measured"
+    assert "– cannot be judged" in said.values(), "what is no neighbour by centred cosine"
+
+
+def test_opposite_ones_are_not_judged(larger):
+    view = replace(VIEW, direction="opposite")
+    table = table_of(larger, view, answer_view(larger, view).comparison)
+    assert set(table["in beta"]) <= {"– cannot be judged", "not measured"}
+
+
+def test_why_nothing_can_be_judged_is_said(catalog, larger):
+    few = silences_elsewhere(catalog, VIEW)["beta"]
+    assert "29 perturbations" in few
+    assert "\n" not in few
+    table = table_of(catalog, VIEW, answer_view(catalog, VIEW).comparison)
+    assert set(table["in beta"]) == {"– cannot be judged"}
+    assert "29 perturbations" in wording.elsewhere_note(catalog, VIEW)
+    assert "too few" not in wording.elsewhere_note(larger, VIEW)
+    assert silences_elsewhere(larger, VIEW) == {}
+
+
+def test_note_below_the_table(larger, tmp_path):
+    note = wording.elsewhere_note(larger, VIEW)
+    assert note.startswith("In beta: ● the edge to GENE00 holds there")
+    alone = open_catalog(toys.write_catalog(tmp_path, {"contexts/beta": None}))
+    assert wording.elsewhere_note(alone, VIEW) == ""
+    assert "in beta" not in table_of(alone, VIEW, answer_view(alone, VIEW).comparison).columns
+    columns = ["perturbation", "left rank", "in beta"]
+    assert wording.column_widths(columns) == {"perturbation": 115, "left rank": 85, "in beta": 150}
+    assert wording.wrapped_columns(columns) == ["in beta"]
 
 
 def test_controls_too_few_elsewhere(tmp_path):
@@ -232,14 +287,16 @@ def test_controls_too_few_elsewhere(tmp_path):
     write_table(path, table.with_columns(pl.col("gene").replace({toys.CONTROL: toys.NAMES[-1]})))
     view = replace(VIEW, align="center-scale")
     catalog = open_catalog(tmp_path)
-    assert elsewhere(catalog, view) == {"beta": None}
+    found = elsewhere(catalog, view, answer_view(catalog, view).comparison)
+    assert set(found["beta"].values()) == {"– cannot be judged"}
+    assert "control" in silences_elsewhere(catalog, view)["beta"]
 
 
 def test_table_marks_known_partners(catalog, answer):
     table = table_of(catalog, VIEW, answer.comparison)
     known = dict(zip(table["perturbation"], table["known"], strict=True))
     assert [known[name] for name in toys.NAMES[1:5]] == ["Pairs", "Pairs", "", ""]
-    assert table.columns[-1] == "also in beta"
+    assert table.columns[-1] == "in beta"
 
 
 def test_gene_sets_of_both_sides(catalog, answer):
@@ -251,7 +308,7 @@ def test_gene_sets_of_both_sides(catalog, answer):
 
 def test_csv_carries_both_recipes(catalog, answer):
     table = table_of(catalog, VIEW, answer.comparison)
-    read = pl.read_csv(io.StringIO(table_csv(table, VIEW, answer.pair)))
+    read = pl.read_csv(io.StringIO(table_csv(table, VIEW, answer.pair, catalog=catalog)))
     assert read.height == table.height
     assert read["perturbation"].to_list() == table["perturbation"].to_list()
     assert set(read["left recipe"]) == {answer.pair.left.fingerprint}
@@ -260,6 +317,8 @@ def test_csv_carries_both_recipes(catalog, answer):
     said = read.select("query", "dataset", "context", "direction", "left representation", "right representation")
     assert set(said.iter_rows()) == {("GENE00", "toy", "alpha", "similar", "raw", "latent")}
     assert set(read["alignment"]) == {"none"}
+    (conditions,) = set(read["conditions"])
+    assert conditions.startswith("alpha cells · ")
 
 
 def test_selection_table(answer):

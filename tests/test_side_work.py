@@ -16,6 +16,7 @@ from explorer.side_activity import activity_of
 from explorer.side_by_side import answer_view, distribution_of, shared_gene_sets, table_of, yardsticks
 from explorer.side_work import Wished, answer_of, start_details, start_maps, umaps_of
 from explorer.view import View, read_view
+from explorer.wording import context_sentence
 from explorer.work import Workshop
 
 SOON = 20.0
@@ -70,6 +71,7 @@ def everything(catalog: Catalog, view: View) -> tuple[object, ...]:
         table_of(catalog, answer.view, answer.comparison),
         shared_gene_sets(catalog, answer.view, answer.comparison),
         distribution_of(*shown).mean,
+        context_sentence(catalog, answer.view),
         yardsticks(catalog, *shown),
     )
 

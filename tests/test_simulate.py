@@ -178,6 +178,78 @@ def test_the_stress_axis_is_one_direction(small):
     assert np.sqrt((axes[0] ** 2).mean()) == pytest.approx(SMALL.stress * np.sqrt(SMALL.stress_program))
 
 
+# Hubs and places
+
+
+def test_general_and_specific_pairs(small):
+    for context, simulated in small.items():
+        assert sorted({*simulated.general_pairs, *simulated.specific_pairs}) == list(simulated.true_pairs)
+        assert len(simulated.general_pairs) == 7 * 6
+        assert len(simulated.specific_pairs) == (6 if context == "line_B" else 0)
+    assert small["line_A"].general_pairs == small["line_B"].general_pairs
+
+
+def test_hubs_and_places_leave_all_else_as_it_was(small):
+    plain = small["line_B"]
+    assert plain.hubs == plain.position_pairs == ()
+    assert plain.position_effects.shape == (0, 400)
+    assert plain.to_screen().roles.group == ()
+    placed = simulate_screen(replace(SMALL, positions=6, position_sd=0.0), context="line_B")
+    assert placed.cells.drop("position").equals(plain.cells)
+    assert (placed.counts != plain.counts).nnz == 0
+    hubs = simulate_screen(replace(SMALL, hubs=4, hub=0.0, hub_spread=0.0), context="line_B")
+    assert hubs.cells.equals(plain.cells)
+    assert (hubs.counts != plain.counts).nnz == 0
+    assert hubs.truth.drop("active").equals(plain.truth.drop("active"))
+
+
+def test_hubs_are_near_many_in_every_context_and_others_each_time():
+    design = replace(SMALL, hubs=4, batch_sd=0.0, stress=0.0, escape=0.0, cells=20.0)
+    one, other = (simulate_screen(design, context=context) for context in ("line_A", "line_C"))
+    assert one.hubs == other.hubs
+    assert len(one.hubs) == 4
+    assert not set(one.hubs) & set(one.inactive)
+    assert len(one.inactive) == len(small_inactive(design)) - 4
+    hub = np.isin(SMALL.names, one.hubs)
+    near = []
+    for simulated in (one, other):
+        made = build_map(simulated.to_screen(), "pseudobulk", alignment="center")
+        unit = made.profiles / made.norms[:, None]
+        every = unit @ unit.T
+        np.fill_diagonal(every, -2)
+        near.append(np.argsort(-every, axis=1)[:, :5])
+        in_degree = np.bincount(near[-1].ravel(), minlength=48)
+        assert in_degree[hub].mean() > 2 * in_degree[~hub].mean()
+    programs = [simulated.effects[hub] for simulated in (one, other)]
+    np.testing.assert_allclose(programs[0][0], programs[0][1])
+    assert abs(np.corrcoef(programs[0][0], programs[1][0])[0, 1]) < 0.2
+
+
+def small_inactive(design):
+    return simulate_screen(replace(design, hubs=0), context="line_A").inactive
+
+
+def test_places_are_shared_and_add_something():
+    design = replace(SMALL, positions=6, position_sd=0.3)
+    one, other = (simulate_screen(design, context=context, seed=2) for context in ("line_A", "line_C"))
+    lay = [
+        simulated.cells.filter(pl.col("perturbation") != CONTROL).group_by("perturbation")
+        .agg(pl.col("position").unique()).sort("perturbation") for simulated in (one, other)
+    ]  # fmt: skip
+    assert lay[0].equals(lay[1])
+    assert lay[0]["position"].list.len().unique().to_list() == [1]
+    assert lay[0].explode("position")["position"].value_counts()["count"].to_list() == [8] * 6
+    assert one.cells.filter(pl.col("perturbation") == CONTROL)["position"].n_unique() == 6
+    assert one.to_screen().roles.group == ("position",)
+    assert one.position_effects.shape == (6, 400)
+    assert one.position_effects.std() == pytest.approx(0.3, rel=0.1)
+    assert abs(np.corrcoef(one.position_effects.ravel(), other.position_effects.ravel())[0, 1]) < 0.1
+    assert one.position_pairs == other.position_pairs
+    found = cosines(build_map(one.to_screen(), "pseudobulk", alignment="center"))
+    neither = set(found) - {*one.true_pairs, *one.related_pairs, *one.stress_pairs, *one.position_pairs}
+    assert mean_of(found, one.position_pairs) > mean_of(found, neither) + 0.1
+
+
 # What a map of the counts finds
 
 
