@@ -1,4 +1,4 @@
-"""The command line: what a file holds, a map of its rows, one perturbation's neighbours, and the verdict."""
+"""The command line: what a file holds, a map of its rows, neighbours, the verdict, other contexts, predictions."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import argparse
 import io
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,20 @@ from explorer.activity import ACTIVE_Q, measure_activity
 from explorer.aggregate import build_map, checked_aggregate
 from explorer.align import METHODS, check_method
 from explorer.build import build
-from explorer.card import cautions_about
-from explorer.catalog import open_catalog
+from explorer.card import CARD_FILE, cautions_about
+from explorer.catalog import Catalog, open_catalog, shared_map
+from explorer.context_json import contexts_json
+from explorer.context_reports import (
+    Place,
+    other_places,
+    passports_of,
+    read_place,
+    shared_overlap,
+    shared_report,
+)
+from explorer.context_text import contexts_text
 from explorer.digits import counted
-from explorer.errors import InputError, shown
+from explorer.errors import InputError, listed, shown, unknown_name
 from explorer.expression import PrincipalComponentsSource
 from explorer.judge_report import judgement_text
 from explorer.judged import JudgeView, judgement_json
@@ -33,12 +44,16 @@ from explorer.labels import label_rows
 from explorer.load import Dataset, load_dataset, load_screen
 from explorer.moments import describe_excluded, excluded_rows
 from explorer.partners import DEFAULT_K
+from explorer.passport import confounding, passport_of, passport_of_screen
+from explorer.prediction_text import prediction_text
+from explorer.predictions import check_plan, default_plan, prediction_json, shared_prediction
 from explorer.relate import neighborhood
 from explorer.screen import Representation, Screen
 from explorer.side_activity import SideActivity
-from explorer.text import json_text
+from explorer.terminal import one_line, print_json, print_lines, rows_bar, say_error, say_notes, steps_bar
 from explorer.totals import require_totals_memory
 from explorer.verdict import DEFAULT_BUDGET
+from explorer.view import default_sides
 from explorer.wording import activity_sentence, position_sentences
 from explorer.write import check_target, write_map
 
@@ -68,13 +83,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except _SeveralProblems as error:
         for problem in error.problems:
-            _say_error(problem)
+            say_error(problem)
         return 2
     except MemoryError as error:
-        _say_error(f"not enough memory: {error}" if str(error) else "not enough memory")
+        say_error(f"not enough memory: {error}" if str(error) else "not enough memory")
         return 2
     except (InputError, OSError) as error:
-        _say_error(str(error))
+        say_error(str(error))
         return 2
     return 0
 
@@ -85,10 +100,6 @@ class _SeveralProblems(Exception):
     def __init__(self, problems: Iterable[str]) -> None:
         super().__init__()
         self.problems = tuple(problems)
-
-
-def _say_error(message: str) -> None:
-    sys.stderr.write(f"explorer: {_one_line(' '.join(message.split()))}\n")
 
 
 class _OneLineParser(argparse.ArgumentParser):
@@ -161,6 +172,61 @@ def _parser() -> argparse.ArgumentParser:
     judge.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random (default: 0)")
     judge.set_defaults(run=_judge)
 
+    contexts = commands.add_parser(
+        "contexts", help="say which neighbours hold in other contexts, and which can't be judged"
+    )
+    _add_path(contexts)
+    contexts.add_argument(
+        "--context", metavar="C", help="context, or DATASET/CONTEXT of a catalog (default: the card's)"
+    )
+    contexts.add_argument(
+        "--other",
+        action="append",
+        metavar="O",
+        help="CONTEXT, DATASET/CONTEXT or DATASET/CONTEXT:REPRESENTATION to compare with; may be repeated (default: "
+        "all of the same data set)",
+    )
+    contexts.add_argument("--representation", metavar="R", help="whose neighbours are judged (default: --simple)")
+    contexts.add_argument("--simple", metavar="S", help="name of the simple representation (default: the card's)")
+    contexts.add_argument("--learned", metavar="L", help="name of the learned representation (default: the card's)")
+    contexts.add_argument("--align", metavar="A", help=f"one of {', '.join(METHODS)} (default: as judge)")
+    contexts.add_argument("--query", metavar="Q", help="a perturbation whose neighbours are listed")
+    contexts.add_argument("-k", type=int, default=DEFAULT_K, metavar="N", help="number of neighbours (default: 10)")
+    contexts.add_argument(
+        "--at-least", type=int, metavar="N", help="others in which an edge that holds generally must hold"
+    )
+    contexts.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random (default: 0)")
+    contexts.set_defaults(run=_contexts)
+
+    predict = commands.add_parser(
+        "predict", help="say whether unseen perturbations are predicted better than baselines"
+    )
+    _add_path(predict)
+    predict.add_argument(
+        "--task",
+        metavar="T",
+        help="transfer (from another context of the data set), prior (from any embedding of the perturbations) or "
+        "pairs (from their single perturbations) (default: what the data set allows, in this order)",
+    )
+    predict.add_argument(
+        "--context", metavar="C", help="context that is predicted (default: another than --source-context)"
+    )
+    predict.add_argument(
+        "--target", metavar="R", help="representation that is predicted (default: the first neutral one)"
+    )
+    predict.add_argument("--source-context", metavar="C", help="context, or DATASET/CONTEXT, that is predicted from")
+    predict.add_argument("--simple", metavar="S", help="name of the simple representation (default: the card's)")
+    predict.add_argument("--learned", metavar="L", help="name of the learned representation (default: the card's)")
+    predict.add_argument("--align", metavar="A", help=f"one of {', '.join(METHODS)} (default: as judge)")
+    predict.add_argument(
+        "--source",
+        action="append",
+        metavar="NAME",
+        help="source of the groups that folds keep together; may be repeated",
+    )
+    predict.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random (default: 0)")
+    predict.set_defaults(run=_predict)
+
     # Not abbreviated: --token would be taken for --token-file, and a message would show what was given.
     serve = commands.add_parser(
         "serve", help="share a catalog with other people: read-only, in their browsers", allow_abbrev=False
@@ -230,6 +296,7 @@ def _add_path(parser: argparse.ArgumentParser) -> None:
     roles.add_argument("--control", metavar="LABEL", action="append", help="label of the controls; may be repeated")
     roles.add_argument("--batch", metavar="COL", help="column of the batch")
     roles.add_argument("--guide", metavar="COL", help="column of the guide")
+    roles.add_argument("--context-column", metavar="COL", help="of a single file: column whose values are its contexts")
 
 
 def _roles(options: argparse.Namespace) -> dict[str, Any]:
@@ -241,23 +308,19 @@ def _roles(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _print_json(value: object) -> None:
-    sys.stdout.write(json_text(value))
-
-
 def _check(options: argparse.Namespace) -> None:
     path: Path = options.path
     given = {key: value for key, value in _roles(options).items() if value is not None}
-    if path.is_dir() and not given:
+    if path.is_dir() and not given and options.context_column is None:
         catalog = open_catalog(path)
         if catalog.problems:
             raise _SeveralProblems(catalog.problems.values())
         datasets = list(catalog.datasets.values())
     else:
-        datasets = [load_dataset(path, roles=given)]
+        datasets = [load_dataset(path, roles=given, context_column=options.context_column)]
     reports = [_report(dataset) for dataset in datasets]
     if options.json:
-        _print_json({"datasets": reports})
+        print_json({"datasets": reports})
         return
     for report in reports:
         sys.stdout.write(_describe(report))
@@ -266,9 +329,11 @@ def _check(options: argparse.Namespace) -> None:
 def _report(dataset: Dataset) -> dict[str, Any]:
     """Read everything once: each matrix from its first row to its last."""
     knowledge = knowledge_beside(dataset)
-    contexts = []
+    contexts, passports = [], []
     for name in dataset.contexts:
         screen = load_screen(dataset, name)
+        passport = passport_of_screen(dataset, screen)
+        passports.append(passport)
         left_out = pl.Series(screen.is_control() & ~np.bool_(screen.roles.keep_controls))
         representations = []
         for representation in screen.representations.values():
@@ -288,7 +353,8 @@ def _report(dataset: Dataset) -> dict[str, Any]:
         contexts.append(
             {
                 "name": name,
-                "conditions": screen.context.sentence,
+                "conditions": passport.sentence,
+                "passport": passport.to_json(),
                 "rows": screen.rows.height,
                 "perturbations": screen.rows[screen.roles.perturbation].filter(~left_out).n_unique(),
                 "controls": int(screen.is_control().sum()),
@@ -301,6 +367,7 @@ def _report(dataset: Dataset) -> dict[str, Any]:
         "license": dataset.card.license,
         "notes": list(dataset.notes),
         "contexts": contexts,
+        "confounding": list(confounding(passports)),
         "relationships": {source.name: source.n_pairs for source in knowledge.relationships},
         "gene_sets": {source.name: len(source.sets) for source in knowledge.gene_sets},
     }
@@ -327,22 +394,18 @@ def _describe(report: dict[str, Any]) -> str:
         for item in context["representations"]:
             parts = (counted(item["features"], "feature"), item["excluded"], item["problem"])
             lines.append(f"    {item['kind']:8} {item['name']}: {'; '.join(part for part in parts if part)}")
+    lines += [f"  contexts: {text}" for text in report["confounding"]]
     lines += [f"  known pairs, {name}: {count:,}" for name, count in report["relationships"].items()]
     lines += [f"  gene sets, {name}: {count:,}" for name, count in report["gene_sets"].items()]
-    return "".join(f"{_one_line(line)}\n" for line in lines)
-
-
-def _one_line(text: str) -> str:
-    """Keep control characters of names from the terminal."""
-    return "".join(character if character.isprintable() else "�" for character in text)
+    return "".join(f"{one_line(line)}\n" for line in lines)
 
 
 def _build(options: argparse.Namespace) -> None:
     check_method(options.align)
     checked_aggregate(options.aggregate)
     check_target(options.out, source=options.path)
-    dataset = load_dataset(options.path, roles=_roles(options))
-    _say_notes((*dataset.notes, *_choose_only(options, dataset)))
+    dataset = load_dataset(options.path, roles=_roles(options), context_column=options.context_column)
+    say_notes((*dataset.notes, *_choose_only(options, dataset)))
     screen = load_screen(dataset, options.context)
     source = screen.representation(options.representation)
     with ExitStack() as open_things:
@@ -351,7 +414,7 @@ def _build(options: argparse.Namespace) -> None:
             from explorer.cluster import connected
 
             engine = open_things.enter_context(connected(options.scheduler))
-        progress = open_things.enter_context(_rows_bar(source.n_rows))
+        progress = open_things.enter_context(rows_bar(source.n_rows))
         built = build(
             screen,
             options.representation,
@@ -362,15 +425,17 @@ def _build(options: argparse.Namespace) -> None:
             progress=progress,
         )
     made, activity = built.perturbation_map, built.activity
-    write_map(options.out, made, activity=activity)
-    _say_notes((*made.recipe.notes, *((built.silence,) if activity is None else activity.notes)))
+    passport = passport_of_screen(dataset, screen)
+    write_map(options.out, made, activity=activity, conditions=passport.to_json())
+    say_notes((*made.recipe.notes, *((built.silence,) if activity is None else activity.notes)))
     n_active = None if activity is None else len(activity.active(ACTIVE_Q))
     if options.json:
-        _print_json(
+        print_json(
             {
                 "out": str(options.out),
                 "representation": made.recipe.representation,
                 "context": made.recipe.context,
+                "conditions": passport.sentence,
                 "fingerprint": made.fingerprint,
                 "rows": source.n_rows,
                 "perturbations": made.n_perturbations,
@@ -381,43 +446,19 @@ def _build(options: argparse.Namespace) -> None:
         return
     said = f"{n_active:,} of them active (q below {ACTIVE_Q:g})" if activity is not None else "activity not judged"
     sys.stdout.write(
-        _one_line(
+        one_line(
             f"{options.out.name}: {counted(made.n_perturbations, 'perturbation')} of {counted(source.n_rows, 'row')}, "
             f"{said}"
         )
         + "\n"
-        f"{_one_line(made.recipe.sentence)}\n"
+        f"{one_line(made.recipe.sentence)}\n"
+        f"{one_line(f'{passport.context}: {passport.sentence}')}\n"
     )
-
-
-@contextmanager
-def _rows_bar(n_rows: int) -> Iterator[Callable[[int], None]]:
-    """Show on a terminal how many rows were read, how fast, and how long it will take."""
-    from tqdm import tqdm
-
-    with tqdm(total=n_rows, unit=" rows", unit_scale=True, disable=None, file=sys.stderr, dynamic_ncols=True) as bar:
-
-        def advance(rows: int) -> None:
-            if bar.n >= n_rows:
-                # Where units are too many for one table the rows are read a second time.
-                bar.reset(total=n_rows)
-                bar.set_description("second pass")
-            bar.update(rows)
-            if bar.n >= n_rows:
-                bar.set_description("rows read, judging activity")
-
-        yield advance
-
-
-def _say_notes(notes: Iterable[str]) -> None:
-    # A note of the alignment may stand in the map's recipe and with the activity.
-    for note in dict.fromkeys(notes):
-        sys.stderr.write(f"note: {_one_line(note)}\n")
 
 
 def _neighbors(options: argparse.Namespace) -> None:
     check_method(options.align)
-    dataset = load_dataset(options.path, roles=_roles(options))
+    dataset = load_dataset(options.path, roles=_roles(options), context_column=options.context_column)
     chosen = _choose_only(options, dataset)
     screen = load_screen(dataset, options.context)
     made = build_map(screen, options.representation, alignment=options.align)
@@ -425,28 +466,31 @@ def _neighbors(options: argparse.Namespace) -> None:
     active, sentence, silence = _activity_of(screen, options)
     known = knowledge_beside(dataset).sources_of(options.query, found.names)
     cautions = cautions_about(dataset.card, options.query, found.names)
-    _say_notes((*dataset.notes, *chosen, *made.recipe.notes, *cautions, *silence))
+    say_notes((*dataset.notes, *chosen, *made.recipe.notes, *cautions, *silence))
+    passport = passport_of_screen(dataset, screen)
     listed_neighbors = list(zip(found.names, found.similarities.tolist(), known, strict=True))
     neighbors = [
         {"rank": rank, "perturbation": name, "similarity": similarity, "known": sources}
         for rank, (name, similarity, sources) in enumerate(listed_neighbors, start=1)
     ]
     if options.json:
-        _print_json(
+        print_json(
             {
                 "query": options.query,
                 "representation": options.representation,
                 "context": screen.context.name,
+                "conditions": passport.sentence,
                 "fingerprint": made.fingerprint,
                 "active": active,
                 "neighbors": neighbors,
             }
         )
         return
-    lines = [_one_line(line) for line in (made.recipe.sentence, sentence) if line]
+    conditions = f"{passport.context}: {passport.sentence}"
+    lines = [one_line(line) for line in (made.recipe.sentence, sentence, conditions) if line]
     lines.append(f"{'rank':>4}  {'similarity':>10}  perturbation  known")
     lines += [
-        f"{rank:>4}  {similarity:>10.4f}  {_one_line(name)}  {', '.join(sources)}".rstrip()
+        f"{rank:>4}  {similarity:>10.4f}  {one_line(name)}  {', '.join(sources)}".rstrip()
         for rank, (name, similarity, sources) in enumerate(listed_neighbors, start=1)
     ]
     sys.stdout.write("\n".join(lines) + "\n")
@@ -488,7 +532,7 @@ def _offered(dataset: Dataset) -> str:
 
 
 def _judge(options: argparse.Namespace) -> None:
-    dataset = load_dataset(options.path, roles=_roles(options))
+    dataset = load_dataset(options.path, roles=_roles(options), context_column=options.context_column)
     context = dataset.context(options.context)
     chosen = _choose_only_pair(options, dataset)
     alignment = options.align or default_alignment(dataset, context)
@@ -497,7 +541,7 @@ def _judge(options: argparse.Namespace) -> None:
     notes = [*dataset.notes, *chosen]
     if options.align is None:
         notes.append(f"both maps have the alignment {alignment!r}, the default here; --align chooses another one")
-    with _steps_bar() as progress:
+    with steps_bar() as progress:
         judgement = shared_judgement(
             dataset,
             context,
@@ -511,31 +555,105 @@ def _judge(options: argparse.Namespace) -> None:
             seed=options.seed,
             progress=progress,
         )
-    _say_notes((*notes, *judgement.notes))
+    say_notes((*notes, *judgement.notes))
     used = (*(own_sources(dataset) if sources is None else sources), *(source.name for source in files))
     view = JudgeView(
         dataset.name, context, options.simple, options.learned, alignment, used, k=options.k, budget=options.budget
     )
+    passport = passport_of(dataset, context)
     if options.json:
-        sys.stdout.write(judgement_json(judgement, view))
+        sys.stdout.write(judgement_json(judgement, view, passport=passport))
         return
-    sys.stdout.write("".join(f"{_one_line(line)}\n" for line in judgement_text(judgement, view)))
+    print_lines(judgement_text(judgement, view, passport=passport))
 
 
-@contextmanager
-def _steps_bar() -> Iterator[Callable[[str, float], None]]:
-    """Show on a terminal what is being done, and how far the whole is."""
-    from tqdm import tqdm
+def _contexts(options: argparse.Namespace) -> None:
+    catalog = _catalog_of(options)
+    dataset, context = _dataset_and_context(catalog, options.context)
+    simple, learned = _sides(options, dataset)
+    alignment = options.align or default_alignment(dataset, context)
+    here = Place(dataset.name, context, options.representation or simple, alignment)
+    same = [place for place in other_places(catalog, here) if place.dataset == dataset.name]
+    others = tuple(read_place(catalog, text, like=here) for text in options.other) if options.other else tuple(same)
+    if options.query is not None:
+        # An unknown one is said before anything is computed.
+        shared_map(dataset, context, here.representation, alignment=alignment).position(options.query)
+    with steps_bar() as progress:
+        report = shared_report(
+            catalog, here, others, k=options.k, at_least=options.at_least, seed=options.seed, progress=progress
+        )
+        overlaps = [
+            shared_overlap(
+                catalog, here, other, simple=simple, learned=learned, k=options.k, seed=options.seed, progress=progress
+            )
+            for other in others
+        ]
+    said = (note for overlap in overlaps for note in overlap.notes)
+    say_notes((*dataset.notes, *_default_notes(options, alignment), *report.notes, *said))
+    if options.query is not None:
+        report.neighbors_of(options.query)
+    if options.json:
+        print_json(contexts_json(catalog, report, overlaps, places=(here, *others), seed=options.seed))
+        return
+    passports = passports_of(catalog, here, others)
+    print_lines(contexts_text(report, overlaps, passports=passports, query=options.query))
 
-    form = "{percentage:3.0f} % {bar} {desc}"
-    with tqdm(total=1.0, bar_format=form, leave=False, disable=None, file=sys.stderr, dynamic_ncols=True) as bar:
 
-        def advance(what: str, share: float) -> None:
-            bar.set_description_str(_one_line(what), refresh=False)
-            bar.update(share - bar.n)
-            bar.refresh()
+def _predict(options: argparse.Namespace) -> None:
+    catalog = _catalog_of(options)
+    dataset, context = _dataset_and_context(catalog, options.context)
+    plan = default_plan(catalog, dataset.name, context)
+    chosen = {
+        "task": options.task, "target": options.target, "source": options.source_context, "simple": options.simple,
+        "learned": options.learned, "align": options.align, "sources": tuple(options.source or ()) or None,
+    }  # fmt: skip
+    plan = check_plan(catalog, replace(plan, **{key: value for key, value in chosen.items() if value is not None}))
+    with steps_bar() as progress:
+        prediction = shared_prediction(catalog, plan, seed=options.seed, progress=progress)
+    say_notes((*dataset.notes, *_default_notes(options, plan.align), *prediction.notes))
+    if options.json:
+        print_json(prediction_json(prediction, plan))
+        return
+    print_lines(prediction_text(prediction, plan))
 
-        yield advance
+
+def _catalog_of(options: argparse.Namespace) -> Catalog:
+    """Open a folder of datasets; a dataset or a file is a catalog of one, with the roles given by options."""
+    path: Path = options.path
+    if path.is_dir() and not (path / CARD_FILE).is_file() and path.suffix != ".zarr":
+        return open_catalog(path)
+    dataset = load_dataset(path, roles=_roles(options), context_column=options.context_column)
+    return Catalog({dataset.name: dataset})
+
+
+def _dataset_and_context(catalog: Catalog, text: str | None) -> tuple[Dataset, str]:
+    """Read ``CONTEXT`` or ``DATASET/CONTEXT``; of a catalog of several datasets the second is needed."""
+    name, slash, context = (text or "").rpartition("/")
+    if not slash and len(catalog.names) > 1:
+        message = (
+            f"there are {len(catalog.names)} datasets, {listed(catalog.names)}: say which with "
+            "--context=DATASET/CONTEXT"
+        )
+        raise InputError(message)
+    dataset = catalog.dataset(name if slash else catalog.names[0])
+    return dataset, dataset.context(context or None)
+
+
+def _sides(options: argparse.Namespace, dataset: Dataset) -> tuple[str, str]:
+    """Take the card's two sides where they are not named."""
+    usual = default_sides(dataset)
+    chosen = (options.simple or usual[0], options.learned or usual[1])
+    for name in (*chosen, *filter(None, [options.representation])):
+        if name not in dataset.card.representations:
+            msg = "representation"
+            raise unknown_name(msg, name, dataset.card.representations)
+    return chosen
+
+
+def _default_notes(options: argparse.Namespace, alignment: str) -> list[str]:
+    if options.align is not None:
+        return []
+    return [f"all maps have the alignment {alignment!r}, the default here; --align chooses another one"]
 
 
 def _activity_of(screen: Screen, options: argparse.Namespace) -> tuple[dict[str, Any] | None, str, list[str]]:

@@ -60,6 +60,8 @@ class AppOffer:
 APPS = (
     AppOffer("explore", "Neighbours, side by side"),
     AppOffer("judge", "Is the learned one worth it?"),
+    AppOffer("contexts", "What holds elsewhere?"),
+    AppOffer("predict", "Does it predict unseen ones?"),
 )
 
 

@@ -18,7 +18,9 @@ from starlette.routing import Mount, WebSocketRoute
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-APPS = ("explore", "judge")
+from explorer import landing
+
+APPS = tuple(app.folder for app in landing.APPS)
 # Who asks, and how. "other's session": logged in, and names the session of somebody else who is.
 CONDITIONS = ("no login", "login", "wrong Origin", "cross-site", "other's session")
 FOREIGN = "https://elsewhere.example"

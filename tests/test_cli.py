@@ -114,7 +114,7 @@ def test_json_of_neighbors(run, toy):
     status, out, err = run("neighbors", toy, "TP53", "--representation", "latent", "-k", "5", "--json")
     found = json.loads(out, parse_constant=refuse_constants)
     assert (status, err) == (0, "")
-    assert list(found) == ["query", "representation", "context", "fingerprint", "active", "neighbors"]
+    assert list(found) == ["query", "representation", "context", "conditions", "fingerprint", "active", "neighbors"]
     assert (found["query"], found["representation"], found["context"]) == ("TP53", "latent", "cells")
     assert len(found["fingerprint"]) == 12
     side = side_of(toy, "TP53", "latent")
@@ -140,12 +140,14 @@ def test_text_of_neighbors_says_the_same(run, toy):
     arguments = ("neighbors", toy, "TP53", "--representation", "raw", "--align", "center", "-k", "3")
     found = json.loads(run(*arguments, "--json")[1])
     status, out, err = run(*arguments)
-    recipe, verdict, head, *lines = out.splitlines()
+    recipe, verdict, conditions, head, *lines = out.splitlines()
     assert (status, err) == (0, run(*arguments, "--json")[2])
     assert verdict == activity_sentence("TP53", [side_of(toy, "TP53", "raw", "center")])
     assert recipe.endswith(
         f"alignment center; mean (rows to guides, where there are any, to perturbations); recipe {found['fingerprint']}"
     )
+    assert conditions == f"cells: {found['conditions']}"
+    assert conditions.endswith("8 non-targeting rows · layout not declared")
     assert head.split() == ["rank", "similarity", "perturbation", "known"]
     for line, neighbor in zip(lines, found["neighbors"], strict=True):
         assert line.split() == [
@@ -196,8 +198,13 @@ def test_check_of_every_format(run, tmp_path, form):
     status, out, err = run("check", folder, "--json")
     (dataset,) = json.loads(out, parse_constant=refuse_constants)["datasets"]
     assert (status, err) == (0, "")
-    assert list(dataset) == ["name", "title", "license", "notes", "contexts", "relationships", "gene_sets"]
+    assert list(dataset) == [
+        "name", "title", "license", "notes", "contexts", "confounding", "relationships", "gene_sets",
+    ]  # fmt: skip
     (context,) = dataset["contexts"]
+    assert dataset["confounding"] == []
+    assert context["conditions"] == context["passport"]["sentence"]
+    assert context["passport"]["batches"] == "2 batches"
     assert (context["rows"], context["perturbations"], context["controls"]) == (N_ROWS, len(PERTURBATIONS), 8)
     described = [
         (entry["name"], entry["kind"], entry["features"], entry["excluded"]) for entry in context["representations"]
@@ -327,8 +334,8 @@ def test_names_are_data_and_never_reach_the_terminal_raw(run, tmp_path, payload)
             status, out, err = run("neighbors", path, query, "--representation", "X", *arguments)
             assert status == 0
             assert all(character.isprintable() or character == "\n" for character in out + err)
-        # The recipe, the verdict, the head and five neighbours.
-        assert len(run("neighbors", path, query, "--representation", "X", "-k", "5")[1].splitlines()) == 8
+        # The recipe, the verdict, the conditions, the head and five neighbours.
+        assert len(run("neighbors", path, query, "--representation", "X", "-k", "5")[1].splitlines()) == 9
 
 
 @pytest.mark.parametrize("payload", PAYLOADS)
@@ -654,7 +661,7 @@ def test_every_verdict_is_the_second_line(run, toy, monkeypatch, p, q, verdict, 
     status, out, err = run(*arguments)
     assert (status, err) == (0, "")
     assert out.splitlines()[1] == sentence
-    assert out.splitlines()[2].split() == ["rank", "similarity", "perturbation", "known"]
+    assert out.splitlines()[3].split() == ["rank", "similarity", "perturbation", "known"]
     active = json.loads(run(*arguments, "--json")[1], parse_constant=refuse_constants)["active"]
     assert next(iter(active)) == "verdict"
     assert active["verdict"] == verdict
@@ -697,7 +704,7 @@ def test_activity_that_cannot_be_judged_is_null_and_said(run, toy):
     )
     status, out, said = run("neighbors", toy, "TP53", "--representation", "raw", "-k", "2")
     assert (status, said) == (0, err)
-    assert out.splitlines()[1].split() == ["rank", "similarity", "perturbation", "known"]
+    assert out.splitlines()[2].split() == ["rank", "similarity", "perturbation", "known"]
 
 
 def test_without_controls_nothing_is_said_of_activity(run, tmp_path):
@@ -706,7 +713,7 @@ def test_without_controls_nothing_is_said_of_activity(run, tmp_path):
     assert (status, json.loads(out)["active"], err) == (0, None, "")
     status, out, err = run("neighbors", folder, "TP53", "--representation", "raw", "-k", "2")
     assert (status, err) == (0, "")
-    assert out.splitlines()[1].split() == ["rank", "similarity", "perturbation", "known"]
+    assert out.splitlines()[2].split() == ["rank", "similarity", "perturbation", "known"]
 
 
 def test_alignment_and_aggregate_are_checked_before_anything_is_read(run, tmp_path):

@@ -1,0 +1,178 @@
+"""`explorer contexts` and `explorer predict`: the numbers of the apps to the digit, in JSON and in words."""
+
+import json
+
+import polars as pl
+import pytest
+import toys
+from conftest import DEMO
+from files import write_table
+
+from explorer.catalog import open_catalog
+from explorer.cli import main
+from explorer.context_reports import Place, shared_overlap, shared_report
+from explorer.predictions import default_plan, shared_prediction
+
+CELLS = DEMO / "perturbseq"
+NAMES = tuple(f"GENE{number:03}" for number in range(110))
+GENES = DEMO / "depmap"
+
+
+@pytest.fixture
+def run(capsys):
+    """Run the command line in this process: exit status, standard output, standard error."""
+
+    def call(*arguments):
+        capsys.readouterr()
+        status = main([str(argument) for argument in arguments])
+        return status, *capsys.readouterr()
+
+    return call
+
+
+def refuse_constants(name):
+    pytest.fail(f"{name} is not JSON")
+
+
+def found(run, *arguments):
+    status, out, err = run(*arguments, "--json")
+    assert status == 0, err
+    return json.loads(out, parse_constant=refuse_constants)
+
+
+def refused(run, message, *arguments):
+    status, out, err = run(*arguments)
+    assert (status, out) == (2, "")
+    said = [line for line in err.splitlines() if not line.startswith("note: ")]
+    assert len(said) == 1
+    assert said[0].startswith("explorer: ")
+    assert message in said[0]
+    assert "Traceback" not in err
+
+
+@pytest.mark.slow
+def test_contexts_says_what_the_functions_say(run):
+    printed = found(run, "contexts", CELLS, "--context", "line_A", "--other", "line_B", "--seed", "1")
+    catalog = open_catalog(CELLS)
+    here, other = (Place("perturbseq", name, "pseudobulk", "center") for name in ("line_A", "line_B"))
+    report = shared_report(catalog, here, [other], seed=1)
+    overlap = shared_overlap(catalog, here, other, simple="pseudobulk", learned="scvi", seed=1)
+    holds = report.labels.filter(pl.col("label") == "holds").height
+    assert printed["others"][0]["tests"]["n_holds"] == holds > 100
+    assert printed["others"][0]["tests"]["decoy_share"] == report.tests["line_B"].decoy_share
+    assert printed["overlaps"][0]["comparison"]["estimate"] == overlap.comparison.estimate
+    assert len(printed["edges"]) == report.edges.height
+    assert printed["discovery"]["passport"]["cell_system"] == "simulated cell line A"
+    assert printed["others"][0]["differing"] == ["cell system"]
+    assert printed["seed"] == 1
+
+
+def test_contexts_in_words(run, tmp_path):
+    toy = toys.write_catalog(tmp_path, names=NAMES) / "toy"
+    given = ("contexts", toy, "--context", "alpha", "--simple", "raw", "--learned", "latent")
+    status, out, err = run(*given, "--query", "GENE007")
+    assert status == 0, err
+    lines = out.splitlines()
+    assert lines[0].startswith("alpha: ")
+    assert any(line.startswith("  They differ in ") or "the same" in line for line in lines)
+    assert sum(line.startswith("Neighbourhoods shared by toy/alpha and toy/beta") for line in lines) == 1
+    assert any(line.startswith("latent − raw: ") for line in lines)
+    head = next(number for number, line in enumerate(lines) if line.startswith("neighbour of GENE007"))
+    assert lines[head + 1].startswith("GENE")
+    _, out, _ = run(*given)
+    assert "neighbour of" not in out
+    assert " edges of alpha, judged elsewhere:" in out
+
+
+@pytest.mark.slow
+def test_edges_that_hold_are_listed_where_no_query_is_given(run):
+    _, out, _ = run("contexts", CELLS, "--context", "line_A")
+    lines = out.splitlines()
+    assert any(line.startswith("  in 2 or more of the 2 others: holds ") for line in lines)
+    head = next(number for number, line in enumerate(lines) if line.startswith("edge that holds"))
+    assert " – P" in lines[head + 1]
+
+
+def test_data_sets_of_a_catalog_that_share_names(run, tmp_path):
+    folder = toys.write_catalog(tmp_path, names=NAMES)
+    other = toys.write_catalog(tmp_path / "other", names=NAMES) / "toy"
+    other.rename(folder / "atlas")
+    given = ("contexts", folder, "--context", "toy/alpha", "--other", "atlas/beta:latent", "--simple", "raw")
+    printed = found(run, *given, "--learned", "latent", "--representation", "latent", "-k", "5")
+    assert [place["label"] for place in printed["others"]] == ["atlas/beta"]
+    refused(run, "say which with --context=DATASET/CONTEXT", "contexts", folder)
+    refused(run, "unknown dataset 'atlsa': did you mean 'atlas'", "contexts", folder, "--context", "atlsa/alpha")
+
+
+def test_contexts_inside_one_file(run, tmp_path):
+    rows = pl.read_parquet(GENES / "skin.parquet").head(200)
+    both = pl.concat([rows.with_columns(line=pl.lit(name)) for name in ("first", "second")])
+    path = write_table(tmp_path / "genes.parquet", both)
+    given = ("contexts", path, "--perturbation", "gene")
+    printed = found(run, *given, "--context-column", "line")
+    # The same rows twice: what is near both ways holds, but not what only one of the two finds.
+    assert printed["others"][0]["tests"]["n_holds"] > printed["n_edges"] / 3
+    assert printed["overlaps"][0]["comparison"] is None
+    refused(run, "--context-column", *given)
+    refused(run, "card.toml", "contexts", CELLS, "--context-column", "batch")
+
+
+@pytest.mark.parametrize(
+    ("message", "arguments"),
+    [
+        ("unknown context 'line_a': did you mean 'line_A'", ("--context", "line_a")),
+        ("unknown context 'line_b': did you mean 'line_B'", ("--other", "line_b")),
+        ("unknown representation 'scv': did you mean 'scvi'", ("--representation", "scv")),
+        ("unknown representation 'scv': did you mean 'scvi'", ("--learned", "scv")),
+        ("unknown alignment 'centre': did you mean 'center'", ("--align", "centre")),
+        ("unknown perturbation 'P1190'", ("--query", "P1190")),
+        ("choose at least 1, at most 2", ("--at-least", "3")),
+        ("k", ("-k", "0")),
+        ("seed", ("--seed", "-1")),
+    ],
+)
+def test_what_contexts_refuses(run, message, arguments):
+    refused(run, message, "contexts", CELLS, *arguments)
+
+
+def test_predict_says_what_the_functions_say(run):
+    printed = found(run, "predict", CELLS, "--context", "line_B")
+    catalog = open_catalog(CELLS)
+    prediction = shared_prediction(catalog, default_plan(catalog, "perturbseq", "line_B"))
+    assert printed["verdict"] == prediction.verdict
+    assert printed["reason"] == prediction.reason
+    for key in ("estimate", "sign_flip", "jackknife", "p", "n_blocks"):
+        assert printed["primary"][key] == getattr(prediction.primary, key)
+    assert printed["primary"]["low"] == prediction.primary.low
+    assert [line["name"] for line in printed["scores"]] == prediction.scores["name"].to_list()
+    assert len(printed["perturbations"]) == prediction.n_perturbations == 120
+    assert printed["plan"]["source"] == "line_A"
+
+
+def test_predict_in_words(run):
+    status, out, err = run("predict", CELLS, "--context", "line_B", "--source-context", "line_C", "--simple", "pca-20")
+    assert status == 0, err
+    lines = out.splitlines()
+    assert lines[0].partition(":")[0] in ("predicts better", "not shown", "predicts worse")
+    assert any(line.startswith("scvi − ") for line in lines)
+    assert any(line.startswith("pca-20 (simple, ridge)") for line in lines)
+    assert any(line.startswith("mean (baseline, mean)") for line in lines)
+    assert any("of the others may train" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("message", "arguments"),
+    [
+        ("unknown context to predict from 'line_D'", ("--source-context", "line_D")),
+        ("can't be transferred to itself", ("--source-context", "line_B")),
+        ("same cells", ("--task", "prior", "--source-context", "line_B")),
+        ("unknown task 'transfr': did you mean 'transfer'", ("--task", "transfr")),
+        ("unknown representation to predict 'pseudobulks': did you mean 'pseudobulk'", ("--target", "pseudobulks")),
+        ("'scvi' is no neutral representation", ("--target", "scvi")),
+        ("unknown representation 'scv': did you mean 'scvi'", ("--learned", "scv")),
+        ("a pair is written A+B", ("--task", "pairs")),
+        ("unknown source 'Reactome'", ("--source", "Reactome")),
+    ],
+)
+def test_what_predict_refuses(run, message, arguments):
+    refused(run, message, "predict", CELLS, "--context", "line_B", *arguments)
