@@ -10,7 +10,7 @@ import numpy.typing as npt
 import polars as pl
 
 from explorer.aggregate import PerturbationMap
-from explorer.axis import FEWEST_FOR_STRATA, axis_strata, centered, shared_axis
+from explorer.axis import FEWEST_FOR_STRATA, axis_strata, centered
 from explorer.digits import counted
 from explorer.edges import HOLDS_Q, EdgeTests, edge_tests, partial_conjunction
 from explorer.errors import InputError, listed, shown, unknown_name
@@ -34,11 +34,6 @@ MOST_NULL = 0.8
 # A set of missing edges of which more are expected to be there after all is not named.
 MOST_WRONG = 0.25
 
-# Beyond this share of all that differs between profiles, bins of the shared axis are too wide to match by. Measured on
-# maps of 300 and 1,000 with nothing but such an axis in common: p ≤ .05 in 5 to 12 % of edges where it has less than a
-# quarter of the variance, in 13 to 26 % where it has a quarter to a half, and then up to a tenth of all edges hold.
-MOST_ON_AXIS = 0.25
-_TINY = 1e-12
 # Columns of a query's table that a context may not be called like.
 _OWN_COLUMNS = ("rank", "perturbation", "similarity", "known")
 
@@ -256,7 +251,6 @@ def compare_contexts(
         }
     )
     notes += _layout_notes(discovery, others, said=strata.note)
-    notes += _axis_notes(here, discovery.label)
     notes += [f"{side.label}: {side.activity_note}" for side in others if side.activity_note]
     notes += [f"{label}: {test.note}" for label, test in tests.items() if test.note]
     notes += _silent_notes(others, tests)
@@ -464,21 +458,6 @@ def _general(columns: Sequence[npt.NDArray[np.float64]], *, at_least: int) -> di
     q = benjamini_hochberg(p)
     holds = np.nan_to_num(q, nan=1.0) <= HOLDS_Q
     return {"p_general": pl.Series(p), "q_general": pl.Series(q), "holds_general": pl.Series(holds)}
-
-
-def _axis_notes(here: PerturbationMap, label: str) -> list[str]:
-    """Say where the shared axis is so strong that decoys of the same bin are not like an edge's partners."""
-    usable = here.norms > 0
-    n = int(usable.sum())
-    mean = np.where(usable, 1 / np.where(usable, here.norms, 1), 0).astype(np.float32) @ here.profiles / n
-    # Profiles of length one differ from their mean by this much in all.
-    share = float(np.nansum(shared_axis(here) ** 2) / (n * max(1 - float(mean @ mean), _TINY)))
-    if share <= MOST_ON_AXIS:
-        return []
-    return [
-        f"{100 * share:.0f} % of what differs between profiles of {label} lies on an axis that all share (effect size, "
-        "stress), more than decoys can be matched by: edges may hold by it alone"
-    ]
 
 
 def _silent_notes(others: Sequence[ContextSide], tests: Mapping[str, EdgeTests]) -> list[str]:

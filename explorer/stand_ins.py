@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from scipy import sparse
 
 N_DECOYS = 8
-# No decoy may be so near in the graph, since relations that were not found lie there. With 1, p stays right where an
-# axis or a layout draws most perturbations together (those farther off are unlike an edge there), but fewer edges hold.
+# No decoy may be so near in the graph, since relations that were not found lie there.
 N_STEPS = 2
 
 # Flags of forbidden pairs, and of those who could stand in, that are looked at once.
@@ -64,12 +63,15 @@ class Decoys:
         Number of the edge that each stands in for.
     kept, replaced, stand_in
         Rows of the partner that stays, of the one that leaves, and of the one that takes its place.
+    n_able
+        How many could have stood in for either partner of each edge, shape (n_edges,).
     """
 
     edge: Rows = field(repr=False)
     kept: Rows = field(repr=False)
     replaced: Rows = field(repr=False)
     stand_in: Rows = field(repr=False)
+    n_able: Rows = field(repr=False)
 
 
 def neighbor_graph(perturbation_map: PerturbationMap, *, k: int = 10) -> Graph:
@@ -149,7 +151,7 @@ def draw_decoys(
     found: list[tuple[Rows, Rows]] = [(np.empty(0, np.intp), np.empty(0, np.intp))]
     height = max(1, _FLAGS_AT_ONCE // n)
     step = max(1, _CHOICES_AT_ONCE // max(1, members.shape[1]))
-    asked = np.unique(kept)
+    asked, n_able = np.unique(kept), np.zeros(len(numbers), dtype=np.intp)
     for start in range(0, len(asked), height):
         rows = asked[start : start + height]
         near = steps[rows]
@@ -166,10 +168,11 @@ def draw_decoys(
             for layout in layouts:
                 same = layout[replaced[part]] == layout[kept[part]]
                 able &= (layout[choices] == layout[stays]) == same[:, None]
+            np.add.at(n_able, edge[part], able.sum(axis=1))
             lines, columns = _some_of_each(able, n_decoys, rng=rng)
             found.append((low + lines, choices[lines, columns]))
     line, stand_in = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    return Decoys(edge[line], kept[line], replaced[line], stand_in)
+    return Decoys(edge[line], kept[line], replaced[line], stand_in, n_able)
 
 
 def known_rows(known: Sequence[KnownPairs], names: tuple[str, ...]) -> tuple[Rows, Rows]:

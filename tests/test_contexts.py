@@ -327,11 +327,11 @@ def test_layouts_that_are_not_declared_are_said_and_one_declared_is_matched(side
         compare_contexts(replace(sides[0], layout=layout[:3]), sides[1:], k=7)
 
 
-def test_an_axis_that_drowns_all_else_is_said(sides):
+def test_an_axis_that_draws_all_together_is_said(sides):
     load = np.random.default_rng(0).normal(size=N)
     profiles = sides[0].perturbation_map.profiles + 3 * load[:, None] * np.random.default_rng(1).normal(size=40)
     report = compare_contexts(replace(sides[0], perturbation_map=map_of(profiles)), sides[1:2], k=7)
-    assert any("edges may hold by it alone" in note for note in report.notes)
+    assert any("most perturbations are within two steps of one another" in note for note in report.notes)
 
 
 def test_perturbations_without_a_profile_can_not_be_judged(sides):
@@ -447,9 +447,10 @@ def test_in_the_simulated_screen_modules_hold_and_technique_does_not():
         holds[name] = label_of(report, "line_B") == HOLDS
     assert not holds["technical"].any()
     shares = {kind: holds["pseudobulk"][kinds["pseudobulk"] == kind].mean() for kind in np.unique(kinds["pseudobulk"])}
-    assert shares["module"] > 0.9
-    assert shares["super-module"] > 0.3
-    assert shares["nothing"] < 0.1
+    assert shares["module"] > 0.85
+    assert shares["super-module"] > 0.2
+    assert shares["nothing"] < 0.05
+    assert shares["stress axis"] < 0.1
 
 
 def _share(truth, kind, pair):

@@ -19,7 +19,8 @@ def test_signed(value, text):
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0.42, ".420"), (1.0, "1.000"), (0.0, ".000"), (math.nan, "not defined"), (-0.5, "−.500"), (-0.00001, ".000")]
+    ("value", "text"),
+    [(0.42, ".420"), (1.0, "1.000"), (0.0, ".000"), (math.nan, "not defined"), (-0.5, "−.500"), (-0.00001, ".000")],
 )
 def test_number(value, text):
     assert number(value) == text

@@ -31,7 +31,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from explorer import __version__
+from explorer import __version__, edges
 from explorer.axis import axis_strata, centered
 from explorer.contexts import ContextReport, ContextSide, compare_contexts
 from explorer.edges import HOLDS_Q, edge_tests, partial_conjunction
@@ -126,12 +126,16 @@ def edge_row(design: ContextDesign, seed: int) -> Row:
     return {name: float(value) for name, value in row.items()}
 
 
-def near_row(design: ContextDesign, seed: int) -> Row:
-    """Judge the same edges against decoys that may be two steps away: direct neighbours alone are none."""
+def far_row(design: ContextDesign, seed: int) -> Row:
+    """Judge the same edges against decoys beyond two steps alone, however few are left there: what was refuted."""
     made = simulate_contexts(design, seed=seed)
     here, there = (centered(side.perturbation_map) for side in made.simple[:2])
     strata = axis_strata(here, layout=made.simple[0].layout)
-    test = edge_tests(here, there, strata=strata, other_layout=made.simple[1].layout, k=K, n_steps=1, seed=seed)
+    usual, edges.LEAST_LEFT = edges.LEAST_LEFT, 0.0
+    try:
+        test = edge_tests(here, there, strata=strata, other_layout=made.simple[1].layout, k=K, seed=seed)
+    finally:
+        edges.LEAST_LEFT = usual
     together, held = made.together[:2, test.first, test.second], test.holds
     both = together.all(axis=0)
     return {
@@ -181,7 +185,7 @@ def absence(made: PlantedContexts, report: ContextReport, label: str) -> Row:
 PARTS: Mapping[str, tuple[Mapping[str, ContextDesign], Callable[[ContextDesign, int], Row]]] = {
     "maps": (MAPS, map_row),
     "edges": (EDGES, edge_row),
-    "one step": ({kind: design for kind, design in EDGES.items() if design.contexts == 2}, near_row),
+    "two steps": ({kind: design for kind, design in EDGES.items() if design.contexts == 2}, far_row),
 }
 
 
@@ -232,8 +236,8 @@ def map_table(found: Mapping[str, Sequence[Row]]) -> list[str]:
     return lines
 
 
-def edge_table(found: Mapping[str, Sequence[Row]], near: Mapping[str, Sequence[Row]]) -> list[str]:
-    """Write the tables of the edge level, also with decoys two steps away, and of absence."""
+def edge_table(found: Mapping[str, Sequence[Row]], far: Mapping[str, Sequence[Row]]) -> list[str]:
+    """Write the tables of the edge level, also with decoys beyond two steps alone, and of absence."""
     lines = [
         "| kind | screens | false share of held, % (mean of screens ± standard error) | of all held | power, % | edges "
         "| true | held | share of decoys that would hold, % |",
@@ -244,8 +248,8 @@ def edge_table(found: Mapping[str, Sequence[Row]], near: Mapping[str, Sequence[R
     for kind, rows in found.items():
         for word in ("any", "all") if "all held" in rows[0] else ():
             lines.append(f"| {kind}, {word} of the others | {len(rows)} | {' | '.join(edge_cells(rows, f'{word} '))} |")
-    for kind, rows in near.items():
-        lines.append(f"| {kind}, decoys beyond one step | {len(rows)} | {' | '.join(edge_cells(rows))} |")
+    for kind, rows in far.items():
+        lines.append(f"| {kind}, decoys beyond two steps alone | {len(rows)} | {' | '.join(edge_cells(rows))} |")
     lines += [
         "",
         "| kind | confirmed | of them none, % | naive absent | wrong, % | screens with a set | edges in it | expected "
@@ -311,7 +315,7 @@ def show(found: Mapping[str, Mapping[str, Sequence[Row]]]) -> str:
     lines = [
         *map_table(filled.get("maps", {})),
         "",
-        *edge_table(filled.get("edges", {}), filled.get("one step", {})),
+        *edge_table(filled.get("edges", {}), filled.get("two steps", {})),
         "",
     ]
     return "\n".join([*lines, f"not as it must be: {'; '.join(failures(filled)) or 'nothing'}"])
