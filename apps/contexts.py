@@ -147,7 +147,9 @@ def query_shown(query_control):
 
 @app.cell(hide_code=True)
 def sentence(answer, catalog, link_warning, query, query_problem):
-    _warned = [text for text in (link_warning, query_problem) if text]
+    _warned = [
+        text for text in (link_warning, query_problem, *wording_contexts.caution_sentences(answer, query)) if text
+    ]
     mo.vstack(
         [
             mo.callout(mo.vstack([mo.md(fill("{text}", text=as_sentence(text))) for text in _warned]), kind="warn")
@@ -496,7 +498,9 @@ def query_choice(answer, query, set_query):
 @app.cell
 def neighbors_found(answer, query):
     neighbor_table = named_table(
-        held_tables.neighbor_table(answer.report, query), formats=held_tables.EDGE_FORMATS, page_size=10
+        held_tables.neighbor_table(answer.report, query, doubtful=answer.doubtful),
+        formats=held_tables.EDGE_FORMATS,
+        page_size=10,
     )
     return (neighbor_table,)
 
@@ -520,7 +524,9 @@ def edge_choices(answer):
 
 @app.cell
 def edges_found(answer, at_least_control, known_control):
-    edges = held_tables.edge_table(answer.report, at_least=at_least_control.value, known=known_control.value)
+    edges = held_tables.edge_table(
+        answer.report, at_least=at_least_control.value, known=known_control.value, doubtful=answer.doubtful
+    )
     edge_table = named_table(edges, formats=held_tables.EDGE_FORMATS, page_size=10)
     return edge_table, edges
 

@@ -595,7 +595,7 @@ def sentences(catalog, comparison, linked_view, pair, view):
     agree_sentence, known_sentence = wording.answer_sentences(catalog, view, comparison)
     only_sentence = wording.difference_sentence(comparison, view)
     context_sentence = wording.context_sentence(catalog, view)
-    cautions = cautions_about(catalog.dataset(view.dataset).card, view.query, comparison.sides)
+    cautions = cautions_about(catalog.dataset(view.dataset).card.cautions, view.query, comparison.sides)
     titles = wording.panel_titles(catalog, view)
     recipes = views.recipes_of(pair.left, pair.right)
     link_warning = views.recipe_warning(linked_view, view, recipes=recipes)

@@ -154,11 +154,11 @@ class KnowledgeCard:
     gene_sets: tuple[KnowledgeSource, ...]
 
 
-def cautions_about(card: Card, query: str, neighbors: Iterable[str]) -> list[str]:
-    """Say in sentences which of a query and its neighbours the card says to distrust, and why."""
+def cautions_about(cautions: Iterable[Caution], query: str, neighbors: Iterable[str]) -> list[str]:
+    """Say in sentences which of a query and its neighbours a card says to distrust, and why."""
     every = list(neighbors)
     found = []
-    for caution in card.cautions:
+    for caution in cautions:
         if query in caution.perturbations:
             found.append(f"distrust this neighbourhood: {query} is {caution.text}")
         doubtful = [name for name in every if name in caution.perturbations]

@@ -465,7 +465,7 @@ def _neighbors(options: argparse.Namespace) -> None:
     found = neighborhood(made, options.query, k=options.k, opposite=options.opposite)
     active, sentence, silence = _activity_of(screen, options)
     known = knowledge_beside(dataset).sources_of(options.query, found.names)
-    cautions = cautions_about(dataset.card, options.query, found.names)
+    cautions = cautions_about(dataset.card.cautions, options.query, found.names)
     say_notes((*dataset.notes, *chosen, *made.recipe.notes, *cautions, *silence))
     passport = passport_of_screen(dataset, screen)
     listed_neighbors = list(zip(found.names, found.similarities.tolist(), known, strict=True))
@@ -591,12 +591,14 @@ def _contexts(options: argparse.Namespace) -> None:
     said = (note for overlap in overlaps for note in overlap.notes)
     say_notes((*dataset.notes, *_default_notes(options, alignment), *report.notes, *said))
     if options.query is not None:
-        report.neighbors_of(options.query)
+        near = report.neighbors_of(options.query).head(report.k)["perturbation"].to_list()
+        say_notes(cautions_about(dataset.card.cautions, options.query, near))
     if options.json:
         print_json(contexts_json(catalog, report, overlaps, places=(here, *others), seed=options.seed))
         return
-    passports = passports_of(catalog, here, others)
-    print_lines(contexts_text(report, overlaps, passports=passports, query=options.query))
+    passports, cautions = passports_of(catalog, here, others), dataset.card.cautions
+    doubtful = frozenset().union(*(caution.perturbations for caution in cautions))
+    print_lines(contexts_text(report, overlaps, passports=passports, query=options.query, doubtful=doubtful))
 
 
 def _predict(options: argparse.Namespace) -> None:

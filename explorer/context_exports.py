@@ -32,8 +32,9 @@ def labelled_csv(table: pl.DataFrame, held: Held) -> str:
 def tables(catalog: Catalog, held: Held, *, query: str = "") -> dict[str, pl.DataFrame]:
     """Collect every table of a comparison by name, those of work that is not finished left out."""
     overlaps = found_overlaps(catalog, held.view)
+    near = neighbor_table(held.report, query, doubtful=held.doubtful) if query else None
     found: dict[str, pl.DataFrame | None] = {
-        "neighbours": neighbor_table(held.report, query).with_columns(pl.lit(query).alias("query")) if query else None,
+        "neighbours": None if near is None else near.with_columns(pl.lit(query).alias("query")),
         "edges": label_table(held.report),
         "labels": counts_table(held.report),
         "overlap": overlap_table(held.report, overlaps) if overlaps is not None else None,

@@ -71,6 +71,10 @@ def contexts_json(
         else _repeatability_json(report.own_repeatability),
         "edges": _edges_json(report),
         "overlaps": [_overlap_json(one) for one in overlaps],
+        "distrust": [
+            {"why": caution.text, "perturbations": sorted(caution.perturbations)}
+            for caution in catalog.dataset(here.dataset).card.cautions
+        ],
         "notes": report.notes,
     }
     plain: dict[str, Any] = _plain(found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import polars as pl
@@ -11,7 +11,7 @@ import polars as pl
 from explorer.context_reports import OverlapReport
 from explorer.contexts import HOLDS, ContextReport
 from explorer.digits import counted, number, percent, signed, small
-from explorer.held_tables import general_edges
+from explorer.held_tables import distrusted, edge_table, general_edges
 from explorer.passport import Passport, PassportComparison
 from explorer.terminal import in_columns
 
@@ -25,6 +25,7 @@ def contexts_text(
     *,
     passports: tuple[Passport, tuple[PassportComparison, ...]],
     query: str | None = None,
+    doubtful: Collection[str] = (),
 ) -> list[str]:
     """Write what holds elsewhere line by line.
 
@@ -36,6 +37,8 @@ def contexts_text(
         Conditions of the discovering context, and how each other one differs.
     query
         A perturbation whose neighbours are listed instead of the edges.
+    doubtful
+        Perturbations that the card says to distrust.
 
     Raises
     ------
@@ -50,7 +53,10 @@ def contexts_text(
     for overlap in overlaps:
         lines += ["", *_overlap_lines(overlap)]
     lines += ["", *_edge_lines(report)]
-    table = report.edges.filter(_general(report)) if query is None else report.neighbors_of(query)
+    if query is None:
+        table = edge_table(report, at_least=report.at_least, doubtful=doubtful)
+    else:
+        table = distrusted(report.neighbors_of(query), ("perturbation",), doubtful=doubtful)
     if table.height:
         lines += ["", *_table_lines(table, report, query=query)]
     return lines
@@ -109,18 +115,19 @@ def _general(report: ContextReport) -> pl.Series:
 
 def _table_lines(table: pl.DataFrame, report: ContextReport, *, query: str | None) -> list[str]:
     """List the neighbours of a query, or the edges that hold, the most similar first."""
+    distrust = [name for name in ("distrust",) if name in table.columns]
     if query is not None:
-        head: Iterable[str] = ("neighbour of " + query, "rank", "similarity", *report.others, "known")
+        head: Iterable[str] = ("neighbour of " + query, "rank", "similarity", *report.others, "known", *distrust)
         rows = [
             (row["perturbation"], str(row["rank"]), number(row["similarity"]),
-             *(row[label] for label in report.others), row["known"])
+             *(row[label] for label in report.others), row["known"], *(row[name] for name in distrust))
             for row in table.iter_rows(named=True)
         ]  # fmt: skip
     else:
-        head = ("edge that holds", "similarity", "known")
-        first = table.sort("similarity", descending=True).head(MOST_LISTED)
+        head = ("edge that holds", "similarity", "q", "known", *distrust)
         rows = [
-            (f"{row['first']} – {row['second']}", number(row["similarity"]), row["known"])
-            for row in first.iter_rows(named=True)
-        ]
+            (f"{row['first']} – {row['second']}", number(row["similarity"]), small(row["q"]), row["known"],
+             *(row[name] for name in distrust))
+            for row in table.head(MOST_LISTED).iter_rows(named=True)
+        ]  # fmt: skip
     return in_columns(tuple(head), rows)

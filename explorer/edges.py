@@ -299,8 +299,8 @@ def _crowded_note(is_crowded: Flags) -> str:
         return ""
     return (
         f"{int(is_crowded.sum()):,} of {len(is_crowded):,} edges lie where most perturbations are within two steps of "
-        "one another (an axis or a layout draws them together, or they are few), so that decoys are taken from two steps "
-        "away, too, and fewer edges can hold"
+        "one another (an axis or a layout draws them together, or they are few), so that decoys are taken from two "
+        "steps away, too, and fewer edges can hold"
     )
 
 

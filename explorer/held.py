@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from explorer.align import METHODS
+from explorer.card import Caution
 from explorer.catalog import Catalog, identity_of, shared_map
 from explorer.context_reports import (
     OverlapReport,
@@ -85,6 +86,8 @@ class Held:
         Conditions of the context, and how each other one differs, in the order of ``report.others``.
     recipes
         Fingerprints of the map, and of that of each other context, joined by full stops.
+    cautions
+        Perturbations that the card says to distrust, and why.
     """
 
     view: HeldView
@@ -92,6 +95,12 @@ class Held:
     passport: Passport
     comparisons: tuple[PassportComparison, ...]
     recipes: str = field(repr=False)
+    cautions: tuple[Caution, ...] = field(repr=False, default=())
+
+    @property
+    def doubtful(self) -> frozenset[str]:
+        """Perturbations that the card says to distrust."""
+        return frozenset().union(*(caution.perturbations for caution in self.cautions))
 
 
 # ---------------------------------------------------------------- the view
@@ -368,7 +377,8 @@ def start_report(catalog: Catalog, view: HeldView) -> Ticket[Held]:
     def make(say: Progress) -> Held:
         report = report_of(catalog, view.here, others, progress=say)
         passport, comparisons = passports_of(catalog, view.here, others)
-        return Held(view, report, passport, comparisons, recipes_of(catalog, view))
+        cautions = catalog.dataset(view.dataset).card.cautions
+        return Held(view, report, passport, comparisons, recipes_of(catalog, view), cautions)
 
     return shared_workshop.start(("held", *_key(catalog, view.here, others), view), make)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -109,15 +109,31 @@ def _power(report: ContextReport, context: str) -> float:
     return report.repeatability[context].power(float(unseen)) if isinstance(unseen, float) else float("nan")
 
 
-def neighbor_table(report: ContextReport, query: str) -> pl.DataFrame:
+def neighbor_table(report: ContextReport, query: str, *, doubtful: Collection[str] = ()) -> pl.DataFrame:
     """Tidy a query's neighbours for the page, each label with its sign.
+
+    Parameters
+    ----------
+    report, query
+        The edges and their labels, and whose neighbours are wanted.
+    doubtful
+        Perturbations that the card says to distrust.
 
     Returns
     -------
     polars.DataFrame
-        ``rank, perturbation, similarity, known`` and, for each other context, ``in CONTEXT``.
+        ``rank, perturbation, similarity, known`` and, for each other context, ``in CONTEXT``; also ``distrust`` where
+        there is somebody to.
     """
-    return _marked(report.neighbors_of(query), report.others)
+    return distrusted(_marked(report.neighbors_of(query), report.others), ("perturbation",), doubtful=doubtful)
+
+
+def distrusted(table: pl.DataFrame, columns: Sequence[str], *, doubtful: Collection[str]) -> pl.DataFrame:
+    """Name in a column ``distrust`` who of each line is doubtful; no column where nobody is."""
+    if not table.height:
+        return table
+    named = [", ".join(name for name in names if name in doubtful) for names in table.select(*columns).rows()]
+    return table.with_columns(pl.Series("distrust", named)) if any(named) else table
 
 
 def general_edges(report: ContextReport, *, at_least: int) -> pl.DataFrame:
@@ -155,8 +171,10 @@ def _p_of(report: ContextReport) -> npt.NDArray[np.float64]:
     return np.column_stack(columns)
 
 
-def edge_table(report: ContextReport, *, at_least: object, known: object = EVERY) -> pl.DataFrame:
-    """List the edges that hold in so many of the other contexts at least, those that hold best first.
+def edge_table(
+    report: ContextReport, *, at_least: object, known: object = EVERY, doubtful: Collection[str] = ()
+) -> pl.DataFrame:
+    """List the edges that hold in so many of the other contexts at least: the best first, doubtful ones last.
 
     Parameters
     ----------
@@ -166,11 +184,14 @@ def edge_table(report: ContextReport, *, at_least: object, known: object = EVERY
         Number of contexts, as a browser sent it.
     known
         All edges, those that a source lists, or those that none does, as a browser sent it.
+    doubtful
+        Perturbations that the card says to distrust.
 
     Returns
     -------
     polars.DataFrame
-        ``first, second, similarity, known, q`` and, for each other context, ``in CONTEXT``.
+        ``first, second, similarity, known, q`` and, for each other context, ``in CONTEXT``; also ``distrust`` where
+        there is somebody to.
 
     Raises
     ------
@@ -188,7 +209,9 @@ def edge_table(report: ContextReport, *, at_least: object, known: object = EVERY
     table = table.filter("holds").drop("holds", "reciprocal")
     if which != EVERY:
         table = table.filter((pl.col("known") != "") == (which == KNOWN))
-    return _marked(table.sort(["q", "similarity"], descending=[False, True]), report.others)
+    table = distrusted(_marked(table, report.others), ("first", "second"), doubtful=doubtful)
+    last = [pl.col("distrust") != ""] if "distrust" in table.columns else []
+    return table.sort(*last, "q", "similarity", descending=[*(False for _ in last), False, True])
 
 
 def steps_of(report: ContextReport) -> dict[str, int]:

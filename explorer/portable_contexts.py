@@ -48,6 +48,7 @@ def contexts_page(catalog: Catalog, found: Held, *, query: str) -> str:
             [
                 *(Said(said, "said") for said in wording_contexts.query_sentences(found, query)),
                 Said(wording_contexts.general_sentence(found, query)),
+                *(Said(text) for text in wording_contexts.caution_sentences(found, query)),
             ],
         ),
         Section(
@@ -57,7 +58,7 @@ def contexts_page(catalog: Catalog, found: Held, *, query: str) -> str:
         Section(
             f"{query}'s neighbours",
             [
-                *_table(held_tables.neighbor_table(found.report, query), EDGE_FORMATS),
+                *_table(held_tables.neighbor_table(found.report, query, doubtful=found.doubtful), EDGE_FORMATS),
                 Said(wording_contexts.LABELS_NOTE, "faint"),
             ],
         ),
@@ -108,7 +109,7 @@ def _again_rows(catalog: Catalog, found: Held, query: str) -> list[tuple[str, st
 
 def _edges(found: Held) -> Section:
     at_least = found.report.at_least
-    table = held_tables.edge_table(found.report, at_least=at_least)
+    table = held_tables.edge_table(found.report, at_least=at_least, doubtful=found.doubtful)
     left_out = table.height - MOST_EDGES
     more = (
         f"The first {MOST_EDGES:,} are listed here; all are in the tables that the page saves." if left_out > 0 else ""

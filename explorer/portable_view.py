@@ -75,7 +75,7 @@ def explore_page(
     titles = wording.panel_titles(catalog, view)
     agree, known = wording.answer_sentences(catalog, view, comparison)
     highlighted, _ = found_in_map(view.highlights, pair.left)
-    cautions = cautions_about(catalog.dataset(view.dataset).card, view.query, comparison.sides)
+    cautions = cautions_about(catalog.dataset(view.dataset).card.cautions, view.query, comparison.sides)
     warnings = [pair.notice, *cautions, *wording.position_sentences(activity)]
     maps, drawn = _maps(catalog, view, pair, comparison=comparison, highlighted=highlighted, most_points=most_points)
     strip = charts.overlap_strip(

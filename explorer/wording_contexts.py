@@ -8,6 +8,7 @@ from typing import Literal
 
 import polars as pl
 
+from explorer.card import cautions_about
 from explorer.catalog import Catalog, shared_knowledge, shared_map
 from explorer.context_reports import OverlapReport
 from explorer.contexts import HOLDS
@@ -250,7 +251,20 @@ def edges_sentence(held: Held, table: pl.DataFrame, *, at_least: int) -> str:
     if not table.height:
         return f"No edge of this choice holds in {where}."
     known = f", {n_known:,} of them known already" if n_known else ", none of them known"
-    return f"{counted(table.height, 'edge')} {_hold(table.height)} in {where}{known}."
+    said = f"{counted(table.height, 'edge')} {_hold(table.height)} in {where}{known}."
+    if "distrust" not in table.columns:
+        return said
+    why = "; ".join(caution.text for caution in held.cautions)
+    n = int((table["distrust"] != "").sum())
+    return f"{said} Distrust the last {n:,} of the list ({why}): what two have in common may be a fault of the data."
+
+
+def caution_sentences(held: Held, query: str) -> list[str]:
+    """Say which of a query and its neighbours the card says to distrust, and why."""
+    if query not in held.report.names:
+        return []
+    near = held.report.neighbors_of(query).head(held.report.k)["perturbation"].to_list()
+    return cautions_about(held.cautions, query, near)
 
 
 def context_line(catalog: Catalog, held: Held) -> str:

@@ -37,12 +37,12 @@ def test_all_that_a_card_says(tmp_path):
         "representations/noise": {"kind": "placebo", "source": "n.npy", "of": "raw", "description": "noise"},
     }
     card = read_card(write_card(tmp_path, changes))
-    assert cautions_about(card, "TP53", ["MDM2", "RB1"]) == [
+    assert cautions_about(card.cautions, "TP53", ["MDM2", "RB1"]) == [
         "distrust this neighbourhood: TP53 is thin",
         "distrust among the neighbours MDM2 (thin)",
         "distrust among the neighbours MDM2 (old)",
     ]
-    assert cautions_about(card, "RB1", ["E2F1"]) == []
+    assert cautions_about(card.cautions, "RB1", ["E2F1"]) == []
     assert (card.title, card.license, card.citation) == ("Toy", "CC0", "none")
     assert (card.description, card.provenance) == ("What.", "How.")
     assert (card.relationships, card.layouts) == ("known", "layouts.parquet")

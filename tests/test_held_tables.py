@@ -105,3 +105,14 @@ def test_overlap_table_names_the_contexts_as_the_page_does():
     overlaps = [held_toys.overlap(), held_toys.overlap("gamma")]
     table = overlap_table(report(others=("beta", "gamma")), overlaps)
     assert table["other"].to_list() == ["beta"] * 3 + ["gamma"] * 3
+
+
+def test_doubtful_perturbations_are_named_and_stand_last():
+    made = report()
+    doubtful = frozenset({"E"})
+    table = edge_table(made, at_least=1, doubtful=doubtful)
+    assert table["distrust"].to_list() == ["", "", "E"]
+    assert table.drop("distrust").sort("first").rows() == edge_table(made, at_least=1).sort("first").rows()
+    assert "distrust" not in edge_table(made, at_least=1, doubtful={"nobody"}).columns
+    near = neighbor_table(made, "A", doubtful=set(made.names))
+    assert near["distrust"].to_list() == near["perturbation"].to_list()
