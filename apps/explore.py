@@ -418,7 +418,10 @@ def source():
 
 @app.cell
 def opened(data_path):
-    found_catalog, catalog_problem = views.attempt(lambda: catalogs.open_catalog(str(data_path)))
+    # `--context-column NAME`: of a single file, the column whose values are its contexts.
+    found_catalog, catalog_problem = views.attempt(
+        lambda: catalogs.open_catalog(str(data_path), context_column=mo.cli_args().get("context-column"))
+    )
     return catalog_problem, found_catalog
 
 

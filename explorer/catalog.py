@@ -79,7 +79,7 @@ def served_path() -> Path | None:
     return _served[0] if _served else None
 
 
-def open_catalog(path: str | Path, *, context_column: str | None = None) -> Catalog:
+def open_catalog(path: str | Path, *, context_column: object = None) -> Catalog:
     """List the datasets below a folder; a dataset folder or a single file is a catalog of one.
 
     Only folders directly below, with a plain name and a card, count; links that lead out, and folders of data without
@@ -90,7 +90,8 @@ def open_catalog(path: str | Path, *, context_column: str | None = None) -> Cata
     path
         The folder or file.
     context_column
-        For a single file without a card: column whose values are its contexts, as in `explorer.load.load_dataset`.
+        For a single file without a card: column whose values are its contexts, as in `explorer.load.load_dataset`;
+        taken as text, since an address or a command line may have made a number of it.
 
     Raises
     ------
@@ -108,7 +109,8 @@ def open_catalog(path: str | Path, *, context_column: str | None = None) -> Cata
     except OSError as error:
         message = f"can't open {shown(called)}: {error.strerror or 'it can not be read'}; check who may read it"
         raise InputError(message) from error
-    dataset = load_dataset(root, context_column=context_column, called=called)
+    column = None if context_column is None else str(context_column)
+    dataset = load_dataset(root, context_column=column, called=called)
     return Catalog({dataset.name: dataset})
 
 

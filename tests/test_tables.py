@@ -128,7 +128,7 @@ def test_empty_file(tmp_path, ending):
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("cut.csv.gz", gzip.compress(b"gene,x\n" + b"a,1\n" * 5000)[:40]),
+        ("cut.csv.gz", gzip.compress(b"gene,x\n" + b"a,1\n" * 5000, mtime=0)[:40]),
         ("text.parquet", b"gene,x\na,1\n"),
         ("binary.csv", b"\xff\xfe\x00\x01\n\x80,\x81"),
         ("ragged.csv", b"gene,x\na,1\nb,2,3,4\n"),
