@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from explorer.align import METHODS
@@ -24,7 +24,7 @@ from explorer.load import Dataset
 from explorer.passport import Passport, PassportComparison
 from explorer.text import file_name
 from explorer.verdict import Progress
-from explorer.view import attempt, default_query, default_sides, parameter_texts, validated_choice
+from explorer.view import attempt, chooser, default_query, default_sides, parameter_texts, validated_choice
 from explorer.work import Ticket, shared_workshop
 
 SEED = 0
@@ -189,14 +189,7 @@ def read_held_view(parameters: Mapping[str, object], catalog: Catalog) -> tuple[
     """
     given = parameter_texts(parameters)
     problems: list[str] = []
-
-    def choose(name: str, kind: str, options: Iterable[str], default: str) -> str:
-        every = list(options)
-        value = given.get(name, default)
-        if value in every:
-            return value
-        problems.append(f"{unknown_name(kind, value, every)}; showing {shown(default)} instead")
-        return default
+    choose = chooser(given, problems)
 
     dataset = catalog.dataset(choose("dataset", "dataset", catalog.names, catalog.names[0]))
     context = choose("context", "context", dataset.contexts, dataset.context())

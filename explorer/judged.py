@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -12,7 +12,7 @@ import polars as pl
 from explorer.align import METHODS
 from explorer.card import CARD_FILE
 from explorer.catalog import Catalog, identity_of, shared_knowledge
-from explorer.errors import InputError, as_text, listed, shown, unknown_name
+from explorer.errors import InputError, as_text, listed, shown
 from explorer.judgements import own_sources, shared_judgement, usual_alignment
 from explorer.load import Dataset
 from explorer.partners import DEFAULT_K
@@ -29,6 +29,7 @@ from explorer.verdict import (
 )
 from explorer.view import (
     MOST_NEIGHBORS,
+    chooser,
     default_sides,
     names_of_kind,
     parameter_texts,
@@ -214,14 +215,7 @@ def read_judge_view(parameters: Mapping[str, object], catalog: Catalog) -> tuple
     """
     given = parameter_texts(parameters)
     problems: list[str] = []
-
-    def choose(name: str, kind: str, options: Iterable[str], default: str) -> str:
-        every = list(options)
-        value = given.get(name, default)
-        if value in every:
-            return value
-        problems.append(f"{unknown_name(kind, value, every)}; showing {shown(default)} instead")
-        return default
+    choose = chooser(given, problems)
 
     def count(name: str, most: int, default: int) -> int:
         text = given.get(name, str(default))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -25,7 +25,7 @@ from explorer.predictions import (
     target_names,
 )
 from explorer.text import file_name, json_text
-from explorer.view import default_query, default_sides, names_of_kind, parameter_texts, validated_choice
+from explorer.view import chooser, default_query, default_sides, names_of_kind, parameter_texts, validated_choice
 from explorer.work import Progress, Ticket, shared_workshop
 
 SEED = 0
@@ -212,14 +212,7 @@ def read_predict_view(parameters: Mapping[str, object], catalog: Catalog) -> tup
     """
     given = parameter_texts(parameters)
     problems: list[str] = []
-
-    def choose(name: str, kind: str, options: Iterable[str], default: str) -> str:
-        every = list(options)
-        value = given.get(name, default)
-        if value in every or value == default:
-            return value
-        problems.append(f"{unknown_name(kind, value, every)}; showing {shown(default)} instead")
-        return default
+    choose = chooser(given, problems)
 
     dataset = catalog.dataset(choose("dataset", "dataset", catalog.names, catalog.names[0]))
     context = choose("context", "context", dataset.contexts, dataset.context())

@@ -85,14 +85,7 @@ def read_view(parameters: Mapping[str, object], catalog: Catalog) -> tuple[View,
     """
     given = parameter_texts(parameters)
     problems: list[str] = []
-
-    def choose(name: str, kind: str, options: Iterable[str], default: str) -> str:
-        every = list(options)
-        value = given.get(name, default)
-        if value in every:
-            return value
-        problems.append(f"{unknown_name(kind, value, every)}; showing {shown(default)} instead")
-        return default
+    choose = chooser(given, problems)
 
     dataset = catalog.dataset(choose("dataset", "dataset", catalog.names, catalog.names[0]))
     defaults = dataset.card.defaults or {}
@@ -114,6 +107,33 @@ def read_view(parameters: Mapping[str, object], catalog: Catalog) -> tuple[View,
         recipes=given.get("recipes", ""),
     )
     return view, tuple([*problems, *([problem] if problem else [])])
+
+
+def chooser(given: Mapping[str, str], problems: list[str]) -> Callable[[str, str, Iterable[str], str], str]:
+    """Make a function that takes a parameter of a link where it was on offer, and else its default, and notes that.
+
+    Parameters
+    ----------
+    given
+        Parameters as text, as `parameter_texts` gives them.
+    problems
+        Where a sentence is put for each parameter that was replaced.
+
+    Returns
+    -------
+    callable
+        Of a parameter's name, what kind of name it is, what is on offer, and the default, which need not be.
+    """
+
+    def choose(name: str, kind: str, options: Iterable[str], default: str) -> str:
+        every = list(options)
+        value = given.get(name, default)
+        if value in every or value == default:
+            return value
+        problems.append(f"{unknown_name(kind, value, every)}; showing {shown(default)} instead")
+        return default
+
+    return choose
 
 
 def parameter_texts(parameters: Mapping[str, object]) -> dict[str, str]:
