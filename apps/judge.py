@@ -369,7 +369,7 @@ def downloads(answer, catalog, meter):
                         label="map card: one page, works offline",
                     ),
                     mo.download(
-                        lambda: judged.judgement_json(answer.judgement, answer.view).encode(),
+                        lambda: judge_exports.written_json(catalog, answer).encode(),
                         filename=f"{_stem}.json",
                         mimetype="application/json",
                         label="the judgement as JSON",

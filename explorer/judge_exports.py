@@ -17,6 +17,7 @@ from explorer.judged import (
     forest_table,
     group_table,
     judge_link,
+    judgement_json,
     plan_table,
     recipes_judged,
     sides,
@@ -34,6 +35,12 @@ def labelled_csv(table: pl.DataFrame, judged: Judged, *, catalog: Catalog) -> st
     return table.with_columns(
         pl.lit(value).alias(name if name not in table.columns else f"{name} judged") for name, value in made_of.items()
     ).write_csv()
+
+
+def written_json(catalog: Catalog, judged: Judged) -> str:
+    """Write a judgement as ``explorer judge --json`` prints it."""
+    passport = passport_of(catalog.dataset(judged.view.dataset), judged.view.context)
+    return judgement_json(judged.judgement, judged.view, passport=passport)
 
 
 def tables(catalog: Catalog, judged: Judged) -> dict[str, pl.DataFrame]:

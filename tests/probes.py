@@ -395,8 +395,12 @@ def probe_all(asker: Asker, cookies: tuple[str, str]) -> list[Finding]:
             one.recv(timeout=20)
             with asker.open_socket(f"/{app}/ws?session_id={other}", theirs) as two:
                 two.recv(timeout=20)
+                # Its own addresses, and with the first app those that are no app's.
+                others = {"", *APPS} - {app}
                 todo = [
-                    probe for probe in probes(an_asset()) if (probe.path.split("/")[1] == "judge") == (app == "judge")
+                    probe
+                    for probe in probes(an_asset())
+                    if (owner := probe.path.split("/")[1]) == app or (app == APPS[0] and owner not in others - {""})
                 ]
                 for probe in todo:
                     for condition in CONDITIONS:

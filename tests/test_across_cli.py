@@ -11,6 +11,7 @@ from files import write_table
 from explorer.catalog import open_catalog
 from explorer.cli import main
 from explorer.context_reports import Place, shared_overlap, shared_report
+from explorer.knowledge import read_source
 from explorer.predictions import default_plan, shared_prediction
 
 CELLS = DEMO / "perturbseq"
@@ -126,7 +127,6 @@ def test_contexts_inside_one_file(run, tmp_path):
         ("unknown representation 'scv': did you mean 'scvi'", ("--learned", "scv")),
         ("unknown alignment 'centre': did you mean 'center'", ("--align", "centre")),
         ("unknown perturbation 'P1190'", ("--query", "P1190")),
-        ("choose at least 1, at most 2", ("--at-least", "3")),
         ("k", ("-k", "0")),
         ("seed", ("--seed", "-1")),
     ],
@@ -176,3 +176,46 @@ def test_predict_in_words(run):
 )
 def test_what_predict_refuses(run, message, arguments):
     refused(run, message, "predict", CELLS, "--context", "line_B", *arguments)
+
+
+def groups_file(path, names=NAMES):
+    """Write known pairs of the toy's modules of five, with their groups."""
+    pairs = [
+        (names[first], names[second], f"Module {first // toys.MODULE_SIZE}")
+        for first in range(len(names))
+        for second in range(first + 1, min(len(names), (first // toys.MODULE_SIZE + 1) * toys.MODULE_SIZE))
+    ]
+    return write_table(path, pl.DataFrame(pairs, schema=["one", "other", "complex"], orient="row"))
+
+
+def test_contexts_are_compared_over_groups_of_a_file(run, tmp_path):
+    toy = toys.write_catalog(tmp_path, {"relationships": None}, names=NAMES) / "toy"
+    path = groups_file(tmp_path / "Modules.csv")
+    given = ("contexts", toy, "--context", "alpha", "--simple", "raw", "--learned", "latent", "-k", "4")
+    assert found(run, *given)["overlaps"][0]["comparison"] is None
+    printed = found(run, *given, "--relationships", path)
+    assert printed["overlaps"][0]["comparison"]["n_units"] == len(NAMES) // toys.MODULE_SIZE
+    catalog = open_catalog(toy)
+    places = [Place("toy", name, "raw", "center") for name in ("alpha", "beta")]
+    overlap = shared_overlap(catalog, *places, simple="raw", learned="latent", k=4, relationships=(read_source(path),))
+    assert printed["overlaps"][0]["comparison"]["estimate"] == overlap.comparison.estimate
+    assert overlap.n_groups == len(NAMES) // toys.MODULE_SIZE
+    plain = shared_report(catalog, places[0], places[1:], k=4)
+    known = shared_report(catalog, places[0], places[1:], k=4, relationships=(read_source(path),))
+    assert known is not plain
+    assert known is shared_report(catalog, places[0], places[1:], k=4, relationships=(read_source(path),))
+    refused(run, "rename one of the files", *given, "--relationships", path, path)
+    refused(run, "absent.csv", *given, "--relationships", tmp_path / "absent.csv")
+
+
+def test_predict_with_groups_of_a_file_is_not_locked(run, tmp_path):
+    toy = toys.write_catalog(tmp_path, {"relationships": None}, names=NAMES) / "toy"
+    path = groups_file(tmp_path / "Modules.csv")
+    given = ("predict", toy, "--context", "alpha", "--simple", "raw", "--learned", "latent")
+    without = found(run, *given)
+    assert without["verdict"] == "locked"
+    printed = found(run, *given, "--relationships", path)
+    assert printed["verdict"] != "locked"
+    assert printed["primary"] is not None
+    assert any("Module 0" in line["groups"] for line in printed["perturbations"])
+    refused(run, "rename one of the files", *given, "--relationships", path, path)

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import inspect
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -235,3 +236,33 @@ def test_a_session_loads_no_heavy_library(tmp_path):
     )
     assert found.returncode == 0, found.stderr
     assert found.stdout.strip() == ""
+
+
+NOTEBOOKS = sorted((PROJECT / "apps").glob("*.py"))
+
+
+def calls_of(tree: ast.Module) -> Iterator[tuple[str, ast.Call]]:
+    """Every call of a function of ours by the module's name, in a notebook: what only a click would run, too."""
+    modules = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == "explorer":
+            modules |= {alias.asname or alias.name: alias.name for alias in node.names}
+    for node in ast.walk(tree):
+        called = node.func if isinstance(node, ast.Call) else None
+        if isinstance(called, ast.Attribute) and isinstance(called.value, ast.Name) and called.value.id in modules:
+            yield f"{modules[called.value.id]}.{called.attr}", node
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
+def test_notebooks_call_functions_as_they_are(path):
+    calls = list(calls_of(ast.parse(path.read_text(encoding="utf-8"))))
+    assert len(calls) > 20
+    for name, call in calls:
+        module, _, function = name.partition(".")
+        signature = inspect.signature(getattr(importlib.import_module(f"explorer.{module}"), function))
+        if any(isinstance(one, ast.Starred) for one in call.args) or any(one.arg is None for one in call.keywords):
+            continue
+        try:
+            signature.bind(*call.args, **{one.arg: one.value for one in call.keywords})
+        except TypeError as error:
+            pytest.fail(f"{path.name}, line {call.lineno}: {name}: {error}")

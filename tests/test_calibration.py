@@ -122,7 +122,7 @@ def test_over_all_kinds_error_and_coverage_are_nominal():
     assert 0.92 <= covered(intervals) / n <= 0.98
 
 
-@pytest.mark.parametrize("kind", ["preferences", "shared noise and preferences"])
+@pytest.mark.parametrize("kind", ["preferences", pytest.param("shared noise and preferences", marks=pytest.mark.slow)])
 def test_an_advantage_of_a_fifth_is_found_in_seven_of_ten(kind):
     design = PlantedDesign.of_kind(kind, advantage=0.2)
     intervals = [screen.interval for screen in screens(design, 80)]
@@ -134,6 +134,7 @@ def test_an_advantage_of_a_fifth_is_found_in_seven_of_ten(kind):
     assert keeps(covered(intervals, truth), 80)
 
 
+@pytest.mark.slow
 def test_the_smallest_detectable_difference_is_found_four_times_in_five():
     design = PlantedDesign()
     tests = [sign_flip(screen.difference, seed=screen.seed) for screen in screens(design, 60)]
@@ -168,7 +169,10 @@ def test_a_placebo_as_good_as_the_learned_map_is_seldom_beaten_and_a_poor_one_co
     assert power == with_poor > 55
 
 
-@pytest.mark.parametrize(("kind", "advantage"), [("preferences", 0.0), ("overlapping groups", 0.4)])
+@pytest.mark.parametrize(
+    ("kind", "advantage"),
+    [("preferences", 0.0), pytest.param("overlapping groups", 0.4, marks=pytest.mark.slow)],
+)
 def test_the_whole_verdict_says_what_the_test_says(kind, advantage):
     for screen in screens(PlantedDesign.of_kind(kind, advantage=advantage), 8):
         judged = judge(screen.maps.simple, screen.maps.learned, [screen.maps.known], seed=screen.seed)
@@ -304,6 +308,7 @@ def test_connected_blocks_of_groups_leave_nothing_to_test():
     assert found_better(intervals) >= 36
 
 
+@pytest.mark.slow
 def test_any_partner_in_the_top_is_wrong_under_overlap():
     design = PlantedDesign.of_kind("overlapping groups")
     any_partner = [flipped(any_partner_contributions(screen), screen.seed) for screen in screens(design, 150)]
@@ -312,6 +317,7 @@ def test_any_partner_in_the_top_is_wrong_under_overlap():
     assert keeps(covered([screen.interval for screen in screens(design, 150)]), 150)
 
 
+@pytest.mark.slow
 def test_hits_at_a_hundred_have_no_power():
     design = PlantedDesign.of_kind("preferences", advantage=0.2)
     chosen = screens(design, 80)

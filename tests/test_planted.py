@@ -137,7 +137,11 @@ def test_preferences_change_the_strength_of_whole_groups():
 
 @pytest.mark.parametrize(
     ("kind", "advantage"),
-    [("exchangeable", -0.3), ("overlapping groups", 0.4), ("shared noise and preferences", 0.2)],
+    [
+        ("exchangeable", -0.3),
+        pytest.param("overlapping groups", 0.4, marks=pytest.mark.slow),
+        pytest.param("shared noise and preferences", 0.2, marks=pytest.mark.slow),
+    ],
 )
 def test_the_advantage_is_as_asked(kind, advantage):
     design = PlantedDesign.of_kind(kind, advantage=advantage)

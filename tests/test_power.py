@@ -111,6 +111,7 @@ def test_the_advantage_is_as_asked(usual):
     assert usual.power_low < usual.power < usual.power_high
 
 
+@pytest.mark.slow
 def test_equal_maps_are_seldom_told_apart(usual):
     assert usual.false_positive <= 0.1
     none = judge_power(QUICK, advantage=0.0, n_screens=100)
@@ -119,6 +120,7 @@ def test_equal_maps_are_seldom_told_apart(usual):
     assert none.learned == pytest.approx(none.simple, rel=0.05)
 
 
+@pytest.mark.slow
 def test_power_grows_with_the_advantage(usual):
     small, large = (judge_power(QUICK, advantage=advantage, n_screens=60) for advantage in (0.1, 0.4))
     assert small.power < usual.power < large.power
@@ -127,6 +129,7 @@ def test_power_grows_with_the_advantage(usual):
     assert small.smallest_detectable == usual.smallest_detectable
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [{"cells": 6.0}, {"guides": 4}])
 def test_power_grows_with_cells_and_guides(usual, more):
     larger = judge_power(replace(QUICK, **more), advantage=0.2, n_screens=60)
