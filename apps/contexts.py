@@ -148,7 +148,14 @@ def query_shown(query_control):
 @app.cell(hide_code=True)
 def sentence(answer, catalog, link_warning, query, query_problem):
     _warned = [
-        text for text in (link_warning, query_problem, *wording_contexts.caution_sentences(answer, query)) if text
+        text
+        for text in (
+            link_warning,
+            query_problem,
+            wording_contexts.inactive_sentence(answer, query),
+            *wording_contexts.caution_sentences(answer, query),
+        )
+        if text
     ]
     mo.vstack(
         [
@@ -163,7 +170,9 @@ def sentence(answer, catalog, link_warning, query, query_problem):
                                 fill("## {said}\n\n", said=said)
                                 for said in wording_contexts.query_sentences(answer, query)
                             ),
-                            fill("{both}", both=wording_contexts.general_sentence(answer, query)),
+                            fill("<small>{note}</small>\n\n", note=held_tables.DECOYS_NOTE),
+                            fill("{both}\n\n", both=wording_contexts.general_sentence(answer, query)),
+                            fill("{layout}", layout=" ".join(wording_contexts.layout_sentences(answer))),
                         ]
                     )
                 ),

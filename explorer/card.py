@@ -65,7 +65,7 @@ class RepresentationCard:
     What is done to the rows when they are read stands in `transform`, some of `TRANSFORMS`; `components` are those of
     ``pca``, None for the usual number. Contexts that it was made or trained from stand in `saw`, of another dataset as
     ``DATASET/CONTEXT``: None where the card does not say, which is its own context alone, and empty for an embedding of
-    perturbations from elsewhere.
+    perturbations from elsewhere, whose file may have one row a perturbation.
     """
 
     name: str

@@ -23,7 +23,7 @@ from explorer.moments import ScreenMoments, collect_moments
 from explorer.relate import prepare_queries
 from explorer.relationships import GeneSetIndex, Knowledge, index_gene_sets
 from explorer.screen import Screen
-from explorer.sources import State, state_of
+from explorer.sources import SpreadSource, State, state_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +224,8 @@ def shared_halves(
 
     def make() -> tuple[PerturbationMap, PerturbationMap] | None:
         # Moments of a large screen are collected anew for this, so first of all whether it is of any use.
-        if not can_be_halved(_screen(dataset, context, identity)):
+        screen = _screen(dataset, context, identity)
+        if not can_be_halved(screen) or _is_spread(screen, representation):
             return None
         screen, moments = _screen_and_moments(dataset, (context, representation), identity)
         if moments is None:
@@ -241,6 +242,8 @@ def shared_activity(
     identity = _identity_of_rows(dataset)
 
     def make() -> tuple[Activity | None, str]:
+        if _is_spread(_screen(dataset, context, identity), representation):
+            return None, "activity was not judged: an embedding with one row a perturbation has no replicates"
         screen, moments = _screen_and_moments(dataset, (context, representation), identity)
         if moments is None:
             return None, "activity was not judged: this screen has too many pairs of guide and batch"
@@ -262,6 +265,11 @@ def _screen(dataset: Dataset, context: str, identity: Identity) -> Screen:
         return screen
 
     return _shared.get(("screen", *identity, context), make)
+
+
+def _is_spread(screen: Screen, representation: str) -> bool:
+    """Whether rows of one perturbation are copies of one row: they agree with each other, which shows nothing."""
+    return isinstance(screen.representation(representation).source, SpreadSource)
 
 
 def _screen_and_moments(

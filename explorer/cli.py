@@ -26,6 +26,7 @@ from explorer.catalog import Catalog, open_catalog, shared_map
 from explorer.context_json import contexts_json
 from explorer.context_reports import (
     Place,
+    inactive_in,
     other_places,
     passports_of,
     read_place,
@@ -36,6 +37,7 @@ from explorer.context_text import contexts_text
 from explorer.digits import counted
 from explorer.errors import InputError, listed, shown, unknown_name
 from explorer.expression import PrincipalComponentsSource
+from explorer.held_tables import quiet_sentence
 from explorer.judge_report import judgement_text
 from explorer.judged import JudgeView, judgement_json
 from explorer.judgements import default_alignment, own_sources, shared_judgement
@@ -45,11 +47,13 @@ from explorer.load import Dataset, load_dataset, load_screen
 from explorer.moments import describe_excluded, excluded_rows
 from explorer.partners import DEFAULT_K
 from explorer.passport import confounding, passport_of, passport_of_screen
+from explorer.predicted import with_conditions
 from explorer.prediction_text import prediction_text
-from explorer.predictions import check_plan, default_plan, prediction_json, shared_prediction
+from explorer.predictions import check_plan, default_plan, default_target, prediction_json, shared_prediction
 from explorer.relate import neighborhood
 from explorer.screen import Representation, Screen
 from explorer.side_activity import SideActivity
+from explorer.sources import SpreadSource
 from explorer.terminal import one_line, print_json, print_lines, rows_bar, say_error, say_notes, steps_bar
 from explorer.totals import require_totals_memory
 from explorer.verdict import DEFAULT_BUDGET
@@ -152,15 +156,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"one of {', '.join(METHODS)} (default: the card's, else center where there are several batches and "
         "controls in each, else none)",
     )
-    judge.add_argument(
-        "--relationships",
-        nargs="+",
-        action="extend",
-        type=Path,
-        metavar="FILE",
-        help="known pairs (a table; a column called complex, pathway, group … names their groups) or sets (GMT) to "
-        "judge by, instead of the dataset's own",
-    )
+    _add_relationships(judge, "to judge by, instead of the dataset's own")
     judge.add_argument(
         "--source",
         action="append",
@@ -190,6 +186,7 @@ def _parser() -> argparse.ArgumentParser:
     contexts.add_argument("--simple", metavar="S", help="name of the simple representation (default: the card's)")
     contexts.add_argument("--learned", metavar="L", help="name of the learned representation (default: the card's)")
     contexts.add_argument("--align", metavar="A", help=f"one of {', '.join(METHODS)} (default: as judge)")
+    _add_relationships(contexts, "to compare over, besides the data set's own")
     contexts.add_argument("--query", metavar="Q", help="a perturbation whose neighbours are listed")
     contexts.add_argument("-k", type=int, default=DEFAULT_K, metavar="N", help="number of neighbours (default: 10)")
     contexts.add_argument(
@@ -218,6 +215,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--simple", metavar="S", help="name of the simple representation (default: the card's)")
     predict.add_argument("--learned", metavar="L", help="name of the learned representation (default: the card's)")
     predict.add_argument("--align", metavar="A", help=f"one of {', '.join(METHODS)} (default: as judge)")
+    _add_relationships(predict, "whose groups folds keep together, besides those of the data set's sources")
     predict.add_argument(
         "--source",
         action="append",
@@ -299,6 +297,19 @@ def _add_path(parser: argparse.ArgumentParser) -> None:
     roles.add_argument("--context-column", metavar="COL", help="of a single file: column whose values are its contexts")
 
 
+def _add_relationships(parser: argparse.ArgumentParser, what_for: str) -> None:
+    parser.add_argument(
+        "--relationships",
+        nargs="+",
+        action="extend",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="known pairs (a table; a column called complex, pathway, group … names their groups) or sets (GMT) "
+        f"{what_for}",
+    )
+
+
 def _roles(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "perturbation": options.perturbation,
@@ -313,21 +324,34 @@ def _check(options: argparse.Namespace) -> None:
     given = {key: value for key, value in _roles(options).items() if value is not None}
     if path.is_dir() and not given and options.context_column is None:
         catalog = open_catalog(path)
-        if catalog.problems:
-            raise _SeveralProblems(catalog.problems.values())
-        datasets = list(catalog.datasets.values())
+        datasets, problems = list(catalog.datasets.values()), list(catalog.problems.values())
     else:
-        datasets = [load_dataset(path, roles=given, context_column=options.context_column)]
-    reports = [_report(dataset) for dataset in datasets]
-    if options.json:
+        datasets, problems = [load_dataset(path, roles=given, context_column=options.context_column)], []
+    reports = []
+    for dataset in datasets:
+        unusable: list[str] = []
+        try:
+            reports.append(_report(dataset, unusable=unusable))
+        except (InputError, OSError) as error:
+            # Of several, one that fails when its rows are read keeps nobody from the others.
+            unusable.append(str(error))
+        folder = dataset.path.name
+        problems += [
+            error if dataset.path == path or error.startswith(f"{folder}/") else f"{folder}: {error}"
+            for error in dict.fromkeys(unusable)
+        ]
+    if options.json and reports:
         print_json({"datasets": reports})
-        return
-    for report in reports:
-        sys.stdout.write(_describe(report))
+    elif not options.json:
+        for report in reports:
+            sys.stdout.write(_describe(report))
+    if problems:
+        sys.stdout.flush()
+        raise _SeveralProblems(problems)
 
 
-def _report(dataset: Dataset) -> dict[str, Any]:
-    """Read everything once: each matrix from its first row to its last."""
+def _report(dataset: Dataset, *, unusable: list[str]) -> dict[str, Any]:
+    """Read everything once: each matrix from its first row to its last; why an embedding can't be used is noted."""
     knowledge = knowledge_beside(dataset)
     contexts, passports = [], []
     for name in dataset.contexts:
@@ -339,7 +363,15 @@ def _report(dataset: Dataset) -> dict[str, Any]:
         for representation in screen.representations.values():
             # Axes that nobody asked for are not looked for: with many genes that takes minutes.
             derived = isinstance(representation.source, PrincipalComponentsSource) and not dataset.path.is_dir()
-            excluded = None if derived else excluded_rows(screen, representation)
+            excluded, problem = None, ""
+            try:
+                excluded = None if derived else excluded_rows(screen, representation)
+            except InputError as error:
+                if not isinstance(representation.source, SpreadSource):
+                    raise
+                # An embedding of perturbations from elsewhere takes no other representation with it.
+                problem = str(error)
+                unusable.append(problem)
             representations.append(
                 {
                     "name": representation.name,
@@ -347,7 +379,7 @@ def _report(dataset: Dataset) -> dict[str, Any]:
                     "rows": representation.n_rows,
                     "features": representation.n_features,
                     "excluded": "" if excluded is None else describe_excluded(excluded, screen),
-                    "problem": _lack_of_memory(screen, representation),
+                    "problem": problem or _lack_of_memory(screen, representation),
                 }
             )
         contexts.append(
@@ -536,7 +568,7 @@ def _judge(options: argparse.Namespace) -> None:
     context = dataset.context(options.context)
     chosen = _choose_only_pair(options, dataset)
     alignment = options.align or default_alignment(dataset, context)
-    files = tuple(read_source(path) for path in options.relationships or ())
+    files = tuple(map(read_source, options.relationships))
     sources = tuple(options.source) if options.source else () if files else None
     notes = [*dataset.notes, *chosen]
     if options.align is None:
@@ -572,6 +604,7 @@ def _contexts(options: argparse.Namespace) -> None:
     dataset, context = _dataset_and_context(catalog, options.context)
     simple, learned = _sides(options, dataset)
     alignment = options.align or default_alignment(dataset, context)
+    files = tuple(map(read_source, options.relationships))
     here = Place(dataset.name, context, options.representation or simple, alignment)
     same = [place for place in other_places(catalog, here) if place.dataset == dataset.name]
     others = tuple(read_place(catalog, text, like=here) for text in options.other) if options.other else tuple(same)
@@ -580,18 +613,37 @@ def _contexts(options: argparse.Namespace) -> None:
         shared_map(dataset, context, here.representation, alignment=alignment).position(options.query)
     with steps_bar() as progress:
         report = shared_report(
-            catalog, here, others, k=options.k, at_least=options.at_least, seed=options.seed, progress=progress
+            catalog,
+            here,
+            others,
+            k=options.k,
+            at_least=options.at_least,
+            relationships=files,
+            seed=options.seed,
+            progress=progress,
         )
         overlaps = [
             shared_overlap(
-                catalog, here, other, simple=simple, learned=learned, k=options.k, seed=options.seed, progress=progress
+                catalog,
+                here,
+                other,
+                simple=simple,
+                learned=learned,
+                k=options.k,
+                relationships=files,
+                seed=options.seed,
+                progress=progress,
             )
             for other in others
         ]
-    said = (note for overlap in overlaps for note in overlap.notes)
+    # What the report says of several contexts is not said again of two of them.
+    known = {note.rpartition(": ")[2] for note in report.notes}
+    said = (note for overlap in overlaps for note in overlap.notes if note.rpartition(": ")[2] not in known)
     say_notes((*dataset.notes, *_default_notes(options, alignment), *report.notes, *said))
     if options.query is not None:
         near = report.neighbors_of(options.query).head(report.k)["perturbation"].to_list()
+        if options.query in inactive_in(catalog, here):
+            say_notes((quiet_sentence(options.query, context),))
         say_notes(cautions_about(dataset.card.cautions, options.query, near))
     if options.json:
         print_json(contexts_json(catalog, report, overlaps, places=(here, *others), seed=options.seed))
@@ -604,19 +656,22 @@ def _contexts(options: argparse.Namespace) -> None:
 def _predict(options: argparse.Namespace) -> None:
     catalog = _catalog_of(options)
     dataset, context = _dataset_and_context(catalog, options.context)
+    if options.context is None and options.task != "pairs":
+        context = default_target(dataset, source=options.source_context or "")
     plan = default_plan(catalog, dataset.name, context)
     chosen = {
         "task": options.task, "target": options.target, "source": options.source_context, "simple": options.simple,
         "learned": options.learned, "align": options.align, "sources": tuple(options.source or ()) or None,
     }  # fmt: skip
     plan = check_plan(catalog, replace(plan, **{key: value for key, value in chosen.items() if value is not None}))
+    files = tuple(map(read_source, options.relationships))
     with steps_bar() as progress:
-        prediction = shared_prediction(catalog, plan, seed=options.seed, progress=progress)
+        prediction = shared_prediction(catalog, plan, relationships=files, seed=options.seed, progress=progress)
     say_notes((*dataset.notes, *_default_notes(options, plan.align), *prediction.notes))
     if options.json:
         print_json(prediction_json(prediction, plan))
         return
-    print_lines(prediction_text(prediction, plan))
+    print_lines(prediction_text(with_conditions(catalog, plan, prediction)))
 
 
 def _catalog_of(options: argparse.Namespace) -> Catalog:

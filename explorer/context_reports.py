@@ -53,11 +53,12 @@ from explorer.catalog import (
     shared_map,
     shared_screen,
 )
-from explorer.contexts import AbsentSet, ContextReport, ContextSide, compare_contexts
+from explorer.contexts import AbsentSet, ContextReport, ContextSide, compare_contexts, said_once
 from explorer.edges import EdgeTests
 from explorer.errors import InputError, shown, unknown_name
 from explorer.judgements import Source, digest_of, own_sources, remember, usual_alignment
 from explorer.keeping import Shared, kept_on_disk
+from explorer.knowledge import with_further
 from explorer.known import KnownPairs, Units, pool_units
 from explorer.load import Dataset
 from explorer.overlap import PARTS, AdjustedOverlap, adjusted_overlap, compare_overlaps, overlap_test
@@ -235,7 +236,7 @@ def context_side(catalog: Catalog, place: Place, *, label: str = "") -> ContextS
     Returns
     -------
     ContextSide
-        Inactive are those whose activity was judged and not found, q > .1.
+        Inactive are those whose activity was judged by replicates and not found, q > .1.
 
     Raises
     ------
@@ -254,6 +255,7 @@ def shared_report(
     *,
     k: int = DEFAULT_K,
     at_least: int | None = None,
+    relationships: tuple[Source, ...] = (),
     seed: int = 0,
     progress: Progress | None = None,
 ) -> ContextReport:
@@ -267,19 +269,22 @@ def shared_report(
         The context whose edges are judged, and those that judge them.
     k, at_least, seed
         As in `explorer.contexts.compare_contexts`.
+    relationships
+        Known pairs and sets besides the discovering data set's own.
     progress
         Called with what is done next and the share that is done; it may raise, to cancel.
 
     Returns
     -------
     ContextReport
-        Known are the pairs of the sources beside the discovering data set. The notes say which perturbations were
-        left out for their spelling, how the layout was matched, and where activity was not judged.
+        Known are the pairs of the sources beside the discovering data set, and of those given. The notes say which
+        perturbations were left out for their spelling, how the layout was matched, and where activity was not judged.
 
     Raises
     ------
     InputError
-        When there is no other context, one is named twice, or too few names are shared.
+        When there is no other context, one is named twice, two are the same rows, too few names are shared, or
+        two sources are called alike.
     """
     say = progress or (lambda what, share: None)
     check_seed(seed)
@@ -292,9 +297,10 @@ def shared_report(
         side, said = _side(datasets[place.dataset], place, label)
         sides.append(side)
         notes += said
+    _require_different(labels, [[side.perturbation_map for side in sides]])
     names = _names_of_all(sides)
     say("what is known", _MAPS_SHARE)
-    found, said = _known_among(datasets[here.dataset], names)
+    found, said = _known_among(datasets[here.dataset], names, relationships)
     # Maps of two states of the files are never compared with each other.
     _require_unchanged(datasets, before)
 
@@ -314,7 +320,7 @@ def shared_report(
             seed=seed,
             progress=lambda what, share: say(what, _MAPS_SHARE + (1 - _MAPS_SHARE) * share),
         )
-        return replace(report, notes=tuple(dict.fromkeys((*report.notes, *notes, *said))))
+        return replace(report, notes=said_once((*report.notes, *notes, *said), labels))
 
     key = ("report", *map(_digest_side, sides), digest_of((found, (*notes, *said), k, at_least, seed)))
     report = _kept(key, make)
@@ -330,6 +336,7 @@ def shared_overlap(
     simple: str,
     learned: str,
     k: int = DEFAULT_K,
+    relationships: tuple[Source, ...] = (),
     seed: int = 0,
     progress: Progress | None = None,
 ) -> OverlapReport:
@@ -346,13 +353,15 @@ def shared_overlap(
         one of the same name is taken, else its first of the same kind.
     k, seed
         Number of neighbours, and seed of the random signs.
+    relationships
+        As in `shared_report`; their groups are those compared over.
     progress
         As in `shared_report`.
 
     Raises
     ------
     InputError
-        When a representation is unknown, or the contexts share too few names or are the same.
+        When a representation is unknown, or the contexts share too few names or are the same rows.
     """
     say = progress or (lambda what, share: None)
     check_seed(seed)
@@ -361,6 +370,7 @@ def shared_overlap(
     before = {name: identity_of(dataset) for name, dataset in datasets.items()}
     pairs = _both_have(catalog, here, other, needed=(simple, learned))
     maps, notes = _maps_of_both(datasets, pairs, needed=(simple, learned), say=say)
+    _require_different(labels, list(maps.values()))
     shared = shared_names(
         *(set(maps[simple][side].names) & set(maps[learned][side].names) for side in (0, 1)),
         labels=(labels[0], labels[1]),
@@ -373,7 +383,7 @@ def shared_overlap(
         for label, layout in zip(labels, layouts, strict=True)
         if layout is not None and layout.note
     ]
-    found, said = _known_among(datasets[here.dataset], names)
+    found, said = _known_among(datasets[here.dataset], names, relationships)
     _require_unchanged(datasets, before)
     units = pool_units(found) if found else None
     units_of = None if layouts[0] is None else layouts[0].units, None if layouts[1] is None else layouts[1].units
@@ -414,7 +424,7 @@ def shared_overlap(
         n_groups=n_groups,
         n_perturbations=len(names),
         k=k,
-        notes=tuple(dict.fromkeys(notes)),
+        notes=said_once(notes, labels),
         centered=moved,
         fingerprints={
             place.address: sides[number].fingerprint
@@ -423,6 +433,18 @@ def shared_overlap(
         },
         seed=seed,
     )
+
+
+def inactive_in(catalog: Catalog, place: Place) -> frozenset[str]:
+    """Name the perturbations of a context whose replicates were judged, and not found active: q > .1.
+
+    Raises
+    ------
+    InputError
+        When a name is unknown, or the map can't be made.
+    """
+    side, _ = _side(catalog.dataset(place.dataset), place, place.context)
+    return side.inactive
 
 
 def passports_of(
@@ -478,7 +500,8 @@ def _labels(here: Place, others: Sequence[Place]) -> tuple[str, ...]:
     if not others:
         message = (
             f"{shown(here.context)} has no other context to be compared with: name one, or bring a second one as "
-            'another table of [contexts] in the card (where = { COLUMN = "LABEL" } says which rows of a file it is)'
+            'another table of [contexts] in the card (where = { COLUMN = "LABEL" } says which rows of a file it is; '
+            "for a single file --context-column COLUMN)"
         )
         raise InputError(message)
     places = (here, *others)
@@ -494,17 +517,47 @@ def _labels(here: Place, others: Sequence[Place]) -> tuple[str, ...]:
     )
 
 
+def _require_different(labels: Sequence[str], maps: Sequence[Sequence[PerturbationMap]]) -> None:
+    """Refuse contexts that are the same rows under two names: whatever is near in one is near in the other.
+
+    Parameters
+    ----------
+    labels
+        What the contexts are called.
+    maps
+        Maps of each representation, in the order of `labels`. One that is the same everywhere (an embedding of genes,
+        say) is not yet the same rows; all of them are.
+    """
+    for number, label in enumerate(labels):
+        for before in range(number):
+            if all(_are_the_same(of_each[before], of_each[number]) for of_each in maps):
+                message = (
+                    f"{shown(labels[before])} and {shown(label)} are the same rows: all that holds in one holds in the "
+                    "other, so leave one out, or give each its own file or its own label under [contexts] in the card"
+                )
+                raise InputError(message)
+
+
+def _are_the_same(one: PerturbationMap, other: PerturbationMap) -> bool:
+    """Whether two maps are made of the same rows, or of a copy of them."""
+    if (one.recipe.source, one.recipe.rows) == (other.recipe.source, other.recipe.rows):
+        return True
+    is_copy = one.names == other.names and np.array_equal(one.profiles, other.profiles)
+    # Profiles that do not vary are alike for another reason, which is said elsewhere.
+    return is_copy and bool(np.ptp(one.profiles, axis=0).any())
+
+
 def _side(dataset: Dataset, place: Place, label: str) -> tuple[ContextSide, list[str]]:
     """Bring a context in without its halves, and say what the reader must know of its layout."""
     what = (dataset, dataset.context(place.context), place.representation)
     _check_representation(dataset, place.representation, place.align)
     made = shared_map(*what, alignment=place.align)
 
-    def judge_activity() -> tuple[tuple[str, ...], str]:
+    def judge_activity() -> tuple[tuple[str, ...], tuple[str, ...], str]:
         judged, reason = shared_activity(*what, alignment=place.align)
-        return ((), reason) if judged is None else _inactive(judged.table)
+        return ((), (), reason) if judged is None else _inactive(judged.table)
 
-    inactive, reason = _kept(("inactive", digest_of(made)), judge_activity)
+    inactive, untold, reason = _kept(("judged by replicates", digest_of(made)), judge_activity)
     layout = _layout(dataset, place.context, made.names)
     side = ContextSide(
         label=label,
@@ -512,6 +565,7 @@ def _side(dataset: Dataset, place: Place, label: str) -> tuple[ContextSide, list
         inactive=frozenset(inactive).intersection(made.names),
         layout=None if layout is None else layout.units,
         activity_note=reason,
+        untold=frozenset(untold).intersection(made.names),
     )
     return side, [f"{label}: {layout.note}"] if layout is not None and layout.note else []
 
@@ -521,17 +575,18 @@ def _with_halves(dataset: Dataset, place: Place, side: ContextSide) -> ContextSi
     return replace(side, halves=made)
 
 
-def _inactive(table: pl.DataFrame) -> tuple[tuple[str, ...], str]:
-    """Name who was judged and not found active, and say why nobody can be named."""
-    judged = table.filter(pl.col("q").is_not_nan())
+def _inactive(table: pl.DataFrame) -> tuple[tuple[str, ...], tuple[str, ...], str]:
+    """Name who was judged by replicates and not found active, and who was not judged by them; say where nobody was.
+
+    A profile that is no longer than those of the reference may still be a phenotype: without replicates that can't be
+    told, and many representations take the length away.
+    """
+    by_replicates = (pl.col("basis") == "replicate consistency").fill_null(value=False) & pl.col("q").is_not_nan()
+    judged, untold = table.filter(by_replicates), table.filter(~by_replicates)
+    if not judged.height:
+        return (), (), "there are no replicates to judge activity by, so who does nothing there is not known"
     quiet = judged.filter(pl.col("q") > ACTIVE_Q)
-    # Size is all that is left without replicates, and a representation that took it away shows it of nobody.
-    if judged.height and quiet.height == judged.height and not (judged["basis"] == "replicate consistency").any():
-        return (), (
-            "there are no replicates to judge activity by, and none of its profiles is longer than those of its "
-            "reference, so who does nothing there is not known"
-        )
-    return tuple(quiet["perturbation"].to_list()), ""
+    return tuple(quiet["perturbation"].to_list()), tuple(untold["perturbation"].to_list()), ""
 
 
 def _layout(dataset: Dataset, context: str, names: tuple[str, ...]) -> LayoutUnits | None:
@@ -564,12 +619,14 @@ def _names_of_all(sides: Sequence[ContextSide]) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def _known_among(dataset: Dataset, names: tuple[str, ...]) -> tuple[tuple[KnownPairs, ...], list[str]]:
-    """Look the sources beside a data set up among names; where none can be used, say why."""
+def _known_among(
+    dataset: Dataset, names: tuple[str, ...], further: tuple[Source, ...]
+) -> tuple[tuple[KnownPairs, ...], list[str]]:
+    """Look the sources beside a data set, and further ones, up among names; where none can be used, say why."""
     knowledge = shared_knowledge(dataset)
     own: tuple[Source, ...] = (*knowledge.gene_sets, *knowledge.relationships)
     every = {source.name: source for source in own}
-    chosen = [every[name] for name in own_sources(dataset) or every]
+    chosen = with_further((every[name] for name in own_sources(dataset) or every), further)
     try:
         return look_up(chosen, names, call=remember)
     except InputError as error:
@@ -737,7 +794,8 @@ def _code() -> str:
 
 
 def _digest_side(side: ContextSide) -> str:
-    made_of = (side.perturbation_map, tuple(sorted(side.inactive)), side.label, side.activity_note)
+    named = tuple(sorted(side.inactive)), tuple(sorted(side.untold))
+    made_of = (side.perturbation_map, *named, side.label, side.activity_note)
     return digest_of((*made_of, _digest_array(side.layout)))
 
 

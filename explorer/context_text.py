@@ -11,7 +11,7 @@ import polars as pl
 from explorer.context_reports import OverlapReport
 from explorer.contexts import HOLDS, ContextReport
 from explorer.digits import counted, number, percent, signed, small
-from explorer.held_tables import distrusted, edge_table, general_edges
+from explorer.held_tables import DECOYS_NOTE, distrusted, edge_table, general_edges
 from explorer.passport import Passport, PassportComparison
 from explorer.terminal import in_columns
 
@@ -104,8 +104,11 @@ def _edge_lines(report: ContextReport) -> list[str]:
         lines += [f"    {text}" for text in [report.repeatability[label].note or report.absent[label].reason] if text]
     if len(report.others) > 1:
         n_general = int(_general(report).sum())
-        lines.append(f"  in {report.at_least} or more of the {len(report.others)} others: {HOLDS} {n_general:,}")
-    return lines
+        lines.append(
+            f"  in {report.at_least} or more of the {len(report.others)} others, each edge tested once for all of "
+            f"them: {HOLDS} {n_general:,}"
+        )
+    return [*lines, f"  {DECOYS_NOTE}"]
 
 
 def _general(report: ContextReport) -> pl.Series:
@@ -123,6 +126,11 @@ def _table_lines(table: pl.DataFrame, report: ContextReport, *, query: str | Non
              *(row[label] for label in report.others), row["known"], *(row[name] for name in distrust))
             for row in table.iter_rows(named=True)
         ]  # fmt: skip
+        lines = in_columns(tuple(head), rows)
+        if len(rows) > report.k:
+            # A head of one line, and a line for each of its own neighbours.
+            lines.insert(1 + report.k, f"not among the {report.k} of {query}, but have it among theirs:")
+        return lines
     else:
         head = ("edge that holds", "similarity", "q", "known", *distrust)
         rows = [

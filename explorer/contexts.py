@@ -55,11 +55,14 @@ class ContextSide:
     halves
         Maps of two halves of its replicates; None without.
     inactive
-        Perturbations judged, and not called active (q > .1); empty where activity could not be judged.
+        Perturbations judged by their replicates, and not called active (q > .1); empty where nobody could be.
     layout
         Layout unit of each perturbation of the map, shape (n_perturbations,); None where none is declared.
     activity_note
         Why activity was not judged; empty where it was.
+    untold
+        Perturbations whose activity could not be judged, where that of others was: no edge of theirs is said to be
+        absent.
     """
 
     label: str
@@ -68,6 +71,7 @@ class ContextSide:
     inactive: frozenset[str] = frozenset()
     layout: npt.NDArray[np.intp] | None = None
     activity_note: str = ""
+    untold: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,8 +239,13 @@ def compare_contexts(
     for side in others:
         test, inactive = tests[side.label], np.isin(names, sorted(side.inactive))
         silent = inactive[first] | inactive[second]
+        untold = np.isin(names, sorted(side.untold))
         absent[side.label], missing = _absent(
-            test, measured[discovery.label], measured[side.label], sides=(discovery, side), judged=~silent
+            test,
+            measured[discovery.label],
+            measured[side.label],
+            sides=(discovery, side),
+            judged=~(silent | untold[first] | untold[second]),
         )
         labels.append(_label_table(side.label, test, silent=silent, missing=missing))
     general = _general([tests[side.label].p for side in others], at_least=wanted)
@@ -266,9 +275,38 @@ def compare_contexts(
         tests=tests,
         repeatability={side.label: measured[side.label] for side in others},
         absent=absent,
-        notes=tuple(dict.fromkeys(notes)),
+        notes=said_once(notes, (discovery.label, *(side.label for side in others))),
         own_repeatability=measured[discovery.label],
     )
+
+
+def said_once(notes: Sequence[str], labels: Sequence[str]) -> tuple[str, ...]:
+    """Say a note once that is the same of several contexts: ``a: TEXT`` and ``b: TEXT`` become ``a and b: TEXT``.
+
+    Parameters
+    ----------
+    notes
+        Sentences; those of one context begin with its label and a colon.
+    labels
+        Contexts compared, the discovering one first.
+    """
+    found: dict[str, list[str]] = {}
+    for note in notes:
+        # A label may begin with another one and a colon: the longest is meant.
+        own = max((label for label in labels if note.startswith(f"{label}: ")), key=len, default="")
+        about = found.setdefault(note[len(own) + 2 :] if own else note, [])
+        if own and own not in about:
+            about.append(own)
+    said = []
+    for text, about in found.items():
+        if not about:
+            said.append(text)
+        elif len(about) == len(labels) > 2:
+            said.append(f"all contexts: {text}")
+        else:
+            these = about[0] if len(about) == 1 else f"{', '.join(about[:-1])} and {about[-1]}"
+            said.append(f"{these}: {text}")
+    return tuple(said)
 
 
 def _check_labels(discovery: ContextSide, others: Sequence[ContextSide]) -> None:

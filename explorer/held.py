@@ -11,6 +11,7 @@ from explorer.catalog import Catalog, identity_of, shared_map
 from explorer.context_reports import (
     OverlapReport,
     Place,
+    inactive_in,
     other_places,
     passports_of,
     shared_overlap,
@@ -88,6 +89,8 @@ class Held:
         Fingerprints of the map, and of that of each other context, joined by full stops.
     cautions
         Perturbations that the card says to distrust, and why.
+    inactive
+        Perturbations whose replicates were judged where the neighbours are found, and not found active.
     """
 
     view: HeldView
@@ -96,6 +99,7 @@ class Held:
     comparisons: tuple[PassportComparison, ...]
     recipes: str = field(repr=False)
     cautions: tuple[Caution, ...] = field(repr=False, default=())
+    inactive: frozenset[str] = field(repr=False, default=frozenset())
 
     @property
     def doubtful(self) -> frozenset[str]:
@@ -371,7 +375,8 @@ def start_report(catalog: Catalog, view: HeldView) -> Ticket[Held]:
         report = report_of(catalog, view.here, others, progress=say)
         passport, comparisons = passports_of(catalog, view.here, others)
         cautions = catalog.dataset(view.dataset).card.cautions
-        return Held(view, report, passport, comparisons, recipes_of(catalog, view), cautions)
+        inactive = inactive_in(catalog, view.here)
+        return Held(view, report, passport, comparisons, recipes_of(catalog, view), cautions, inactive)
 
     return shared_workshop.start(("held", *_key(catalog, view.here, others), view), make)
 

@@ -24,6 +24,9 @@ KNOWN_OPTIONS: Mapping[str, str] = {
 }
 # A word and a sign for each label, so that neither colour nor sight of it is needed.
 MARKS: Mapping[str, str] = {HOLDS: "●", NOT_SEEN: "○", SILENT: "◌", UNJUDGED: "–"}
+DECOYS_NOTE = "Matched decoys: how many would hold of as many pairs like these, but unrelated."
+# What stands in `WHOSE` of those beyond a query's own neighbours.
+WHOSE, OWN, THEIRS = "listed by", "the query", "the other alone"
 # How the page writes the columns of its tables.
 EDGE_FORMATS = {"similarity": "{:.3f}", "q": "{:.2g}"}
 COLUMN_WIDTHS: Mapping[str, int] = {"rank": 70, "similarity": 110, "q": 80}
@@ -123,9 +126,19 @@ def neighbor_table(report: ContextReport, query: str, *, doubtful: Collection[st
     -------
     polars.DataFrame
         ``rank, perturbation, similarity, known`` and, for each other context, ``in CONTEXT``; also ``distrust`` where
-        there is somebody to.
+        there is somebody to, and ``listed by`` where some have the query among theirs and are not among its own.
     """
-    return distrusted(_marked(report.neighbors_of(query), report.others), ("perturbation",), doubtful=doubtful)
+    near = report.neighbors_of(query)
+    table = _marked(near, report.others)
+    if near.height > report.k:
+        whose = pl.when(pl.col("rank") <= report.k).then(pl.lit(OWN)).otherwise(pl.lit(THEIRS))
+        table = table.with_columns(whose.alias(WHOSE))
+    return distrusted(table, ("perturbation",), doubtful=doubtful)
+
+
+def quiet_sentence(query: str, context: str) -> str:
+    """Say before its neighbours that a perturbation's replicates do not set it apart from controls."""
+    return f"{query} is not distinguishable from controls in {context}: its neighbours are likely to mean nothing"
 
 
 def distrusted(table: pl.DataFrame, columns: Sequence[str], *, doubtful: Collection[str]) -> pl.DataFrame:
@@ -205,11 +218,12 @@ def edge_table(
     )
     for context in report.others:
         own = report.labels.filter(pl.col("context") == context)
-        table = table.with_columns(own["label"].alias(context))
+        # A context may be called like another column: "first", say.
+        table = table.with_columns(_signed(pl.lit(own["label"])).alias(f"in {context}"))
     table = table.filter("holds").drop("holds", "reciprocal")
     if which != EVERY:
         table = table.filter((pl.col("known") != "") == (which == KNOWN))
-    table = distrusted(_marked(table, report.others), ("first", "second"), doubtful=doubtful)
+    table = distrusted(table, ("first", "second"), doubtful=doubtful)
     last = [pl.col("distrust") != ""] if "distrust" in table.columns else []
     return table.sort(*last, "q", "similarity", descending=[*(False for _ in last), False, True])
 
@@ -230,10 +244,15 @@ def first_step(report: ContextReport) -> str:
 
 def _marked(table: pl.DataFrame, contexts: Iterable[str]) -> pl.DataFrame:
     """Put a sign before each label, and say of its column where it is from."""
+    return table.with_columns(_signed(pl.col(context)) for context in contexts).rename(
+        {context: f"in {context}" for context in contexts}
+    )
+
+
+def _signed(labels: pl.Expr) -> pl.Expr:
+    """Put its sign before each label."""
     signs = {label: f"{sign} {label}" for label, sign in MARKS.items()}
-    return table.with_columns(
-        pl.col(context).replace_strict(signs, default=pl.col(context), return_dtype=pl.String) for context in contexts
-    ).rename({context: f"in {context}" for context in contexts})
+    return labels.replace_strict(signs, default=labels, return_dtype=pl.String)
 
 
 def label_table(report: ContextReport) -> pl.DataFrame:

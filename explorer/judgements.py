@@ -38,6 +38,7 @@ from explorer.catalog import identity_of, require_unchanged, shared_knowledge, s
 from explorer.errors import InputError, shown, unknown_name
 from explorer.hits import TopPairs, known_credit, pool_pairs, top_pairs
 from explorer.keeping import Shared, kept_on_disk
+from explorer.knowledge import with_further
 from explorer.known import KnownPairs, Units, pool_units
 from explorer.load import Dataset
 from explorer.partners import DEFAULT_K, chance_recall, partner_recall
@@ -488,18 +489,13 @@ def _chosen_sources(
         if name not in every:
             msg = "source"
             raise unknown_name(msg, name, every)
-    chosen = (*(every[name] for name in dict.fromkeys(names)), *(further or ()))
+    chosen = with_further((every[name] for name in dict.fromkeys(names)), further or ())
     if not chosen:
         message = (
             f"nothing is known of the perturbations of {shown(dataset.name)}: give a file of pairs or sets, or name "
             f"one of its own sources ({', '.join(shown(name) for name in every) or 'there is none'})"
         )
         raise InputError(message)
-    called = [source.name for source in chosen]
-    twice = next((name for name in called if called.count(name) > 1), None)
-    if twice is not None:
-        msg = f"two sources are called {shown(twice)}: rename one of the files"
-        raise InputError(msg)
     return chosen
 
 

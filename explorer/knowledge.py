@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -93,6 +93,25 @@ def read_source(path: Path) -> Relationships | GeneSets:
         msg = f"{shown(path.name)} holds no pair of two different names: give two names a line, or sets of several"
         raise InputError(msg)
     return found
+
+
+def with_further(
+    own: Iterable[Relationships | GeneSets], further: Iterable[Relationships | GeneSets]
+) -> tuple[Relationships | GeneSets, ...]:
+    """Add sources that somebody brought to those of a dataset.
+
+    Raises
+    ------
+    InputError
+        When two are called alike, since their groups could not be told apart.
+    """
+    every = (*own, *further)
+    called = [source.name for source in every]
+    twice = next((name for name in called if called.count(name) > 1), None)
+    if twice is not None:
+        message = f"two sources are called {shown(twice)}: rename one of the files"
+        raise InputError(message)
+    return every
 
 
 def read_relationships(path: Path, *, name: str | None = None) -> Relationships:

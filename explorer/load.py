@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from explorer.aggregate import PerturbationMap
@@ -27,10 +28,10 @@ from explorer.divide import divide_rows
 from explorer.errors import InputError, listed, shown, unknown_name
 from explorer.expression import LogNormalizedSource, PrincipalComponentsSource, recognize_expression, usual_components
 from explorer.layout import Layout
-from explorer.matching import Order, RowNames, SelectedRows, rows_where
+from explorer.matching import Order, RowNames, SelectedRows, places_by_perturbation, rows_where
 from explorer.roles import detect_roles
 from explorer.screen import Context, Kind, Representation, Roles, RowSource, RowTable, Screen, check_roles
-from explorer.sources import ReorderedSource, State, Unchanged, select_rows, state_of
+from explorer.sources import ArraySource, ReorderedSource, SpreadSource, State, Unchanged, select_rows, state_of
 from explorer.stored import (
     ROW_NAMES,
     StoredRows,
@@ -194,11 +195,13 @@ def load_screen(dataset: Dataset, context: str | None = None) -> Screen:
     check_roles(roles, primary.metadata if isinstance(primary, FeatureTable) else rows.columns)
     # Millions of rows have columns by the dozen; those without a role are never read.
     wanted = list(dict.fromkeys(column for _, column in roles.named()))
-    table, found = rows.select(wanted), _Rows(primary, RowNames(rows, roles))
+    table, names = rows.select(wanted), RowNames(rows, roles)
+    found = _Rows(primary, names, table[roles.perturbation], roles.perturbation)
     if where:
         chosen = rows_where(rows, where, origin=path.name)
-        found = _Rows(primary, found.names, chosen, RowNames(SelectedRows(rows, chosen), roles))
         roles, table = _roles_within(roles, table, chosen), table[chosen]
+        of_chosen = RowNames(SelectedRows(rows, chosen), roles)
+        found = _Rows(primary, names, table[roles.perturbation], roles.perturbation, chosen, of_chosen)
     shell = Screen(dataset.name, entry.context, table, roles)
     representations = {
         name: _representation(dataset, card, entry, found) for name, card in dataset.card.representations.items()
@@ -302,10 +305,15 @@ def is_key(source: str) -> bool:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Rows:
-    """Where a file's own matrix is, what its rows are called, and which of them are a context's; None for all."""
+    """Where a file's own matrix is, what its rows are called, and which of them are a context's; None for all.
+
+    The labels are the perturbations of the context's rows, of the column that is named.
+    """
 
     primary: FeatureTable | Path
     names: RowNames
+    labels: pl.Series
+    column: str
     chosen: Order | None = None
     names_of_chosen: RowNames | None = None
 
@@ -351,6 +359,9 @@ def _representation(
     rows: _Rows,
 ) -> Representation:
     key = card.source.replace("{context}", entry.context.name)
+    if not is_key(key) and card.saw == ():
+        path = inside(dataset.path, key)
+        return _made_of(_embedding(path, rows), card, path.name)
     if is_key(key):
         source, names, origin = _own_matrix(rows.primary, key, card.name), rows.names, f"{entry.rows}: {key}"
     else:
@@ -366,6 +377,10 @@ def _representation(
         raise InputError(message)
     if names is rows.names:
         source = rows.of_context(source)
+    return _made_of(source, card, origin)
+
+
+def _made_of(source: RowSource, card: RepresentationCard, origin: str) -> Representation:
     return Representation(
         name=card.name,
         kind=card.kind,
@@ -375,6 +390,42 @@ def _representation(
         trained=card.trained,
         seed_of=card.seed_of,
     )
+
+
+def _embedding(path: Path, rows: _Rows) -> RowSource:
+    """Open an embedding from elsewhere: of the screen's very rows, else of its perturbations, one row each.
+
+    What is wrong with its names is said to whoever reads it, so that the rest of the dataset stays of use.
+    """
+    try:
+        source, names = _other_file(path, rows)
+        if source.shape[0] == names.n_rows:
+            return rows.of_context(source) if names is rows.names else source
+        problem = ""
+    except InputError as error:
+        problem = str(error)
+    labels, column = rows.labels, rows.column
+    try:
+        if path.suffix == ".npy":
+            message = f"{path.name!r} has no names, and other rows than the screen: name each row's perturbation"
+            raise InputError(problem or message)
+        if is_stored(path):
+            table: RowTable = StoredRows(path)
+            source = stored_source(path, "X")
+        else:
+            split = split_features(open_table(path), metadata=(ROW_NAMES, "row", column))
+            table, source = split.table, split.features
+    except InputError as error:
+        return SpreadSource(ArraySource(np.empty((0, 1), dtype=np.float32)), _nowhere(labels), str(error))
+    try:
+        places = places_by_perturbation(table, labels, column=column, origin=path.name)
+    except InputError as error:
+        return SpreadSource(source, _nowhere(labels), str(error))
+    return SpreadSource(source, places)
+
+
+def _nowhere(labels: pl.Series) -> Order:
+    return np.full(len(labels), -1, dtype=np.intp)
 
 
 def _transformed(source: RowSource, card: RepresentationCard) -> RowSource:

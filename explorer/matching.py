@@ -14,6 +14,7 @@ from explorer.digits import counted
 from explorer.errors import InputError, listed, shown, unknown_name
 from explorer.numbering import number_names
 from explorer.screen import Roles, RowTable, check_labels, holds_labels
+from explorer.spelling import shared_names
 from explorer.stored import ROW_NAMES
 
 Order = npt.NDArray[np.intp]
@@ -177,6 +178,55 @@ class RowNames:
 
     def _candidates(self) -> Iterator[pl.Series]:
         return (names for names in self._unique.values() if not _are_counters(names))
+
+
+def places_by_perturbation(table: RowTable, labels: pl.Series, *, column: str, origin: str) -> Order:
+    """Find, for each row of a screen, the line of a table that has one line a perturbation.
+
+    Its names may stand in any text column, or in the index: the column that names most perturbations is taken.
+
+    Parameters
+    ----------
+    table
+        One line a perturbation, in any order; lines of perturbations that the screen has not are passed over.
+    labels
+        Perturbation of each row of the screen, shape (n_rows,).
+    column
+        Name of the screen's column of perturbations, whose namesake may hold numbers.
+    origin
+        What to call the table in a message.
+
+    Returns
+    -------
+    numpy.ndarray
+        Line of each row, shape (n_rows,); −1 where its perturbation has none.
+
+    Raises
+    ------
+    InputError
+        When no column names three of the perturbations (the nearest are named), or a name has several lines.
+    """
+    own = labels.cast(pl.String)
+    distinct = own.drop_nulls().unique().sort()
+    texts = [table[name].cast(pl.String) for name in table.columns if _may_name(table, name, column)]
+    if not texts:
+        message = f"{origin!r} names no perturbations: give it a text column of them, one row each"
+        raise InputError(message)
+    # The first of equals: the column that is called as the screen's, where there is one.
+    names = max(texts, key=lambda found: (_n_shared(distinct, found.unique()), found.name == column))
+    shared_names(names.drop_nulls(), distinct, labels=(repr(origin), "the screen"))
+    both = names.filter(names.is_in(distinct.implode()))
+    if both.n_unique() != len(both):
+        repeated = both.filter(both.is_duplicated()).unique().sort()
+        message = f"{origin!r} names perturbations more than once: {listed(repeated)}; give it one row each"
+        raise InputError(message)
+    lines = _one_column(names).with_row_index("line")
+    found = _one_column(own).join(lines, on="name", how="left", maintain_order="left")
+    return found["line"].cast(pl.Int64).fill_null(-1).to_numpy().astype(np.intp)
+
+
+def _may_name(table: RowTable, name: str, column: str) -> bool:
+    return _names_rows(table, name) and (name == column or not table.schema[name].is_numeric())
 
 
 def _names_rows(table: RowTable, column: str) -> bool:

@@ -46,8 +46,11 @@ def contexts_page(catalog: Catalog, found: Held, *, query: str) -> str:
         Section(
             "",
             [
+                Said(wording_contexts.inactive_sentence(found, query), "warned"),
                 *(Said(said, "said") for said in wording_contexts.query_sentences(found, query)),
+                Said(held_tables.DECOYS_NOTE, "faint"),
                 Said(wording_contexts.general_sentence(found, query)),
+                *(Said(text) for text in wording_contexts.layout_sentences(found)),
                 *(Said(text) for text in wording_contexts.caution_sentences(found, query)),
             ],
         ),

@@ -39,9 +39,13 @@ FEWEST_DISCORDANT = 6
 FEWEST_PAIRS = 6
 # With fewer perturbations than this there is nothing to train on: not even points are shown.
 FEWEST_FITTED = 10
+# Median correlation of the profiles of two maps beyond which they are of the same cells.
+SAME_CELLS = 0.99
 # Columns of a prior beyond which it is turned onto its principal axes: the work grows with the third power.
 MOST_PRIOR = 1_000
 NO_CHANGE, COPY, WELL_POSITION = "no change", "copy", "well position"
+# Who predicts better than the simple one must beat each of these too.
+MUST_BE_BEATEN = ("baseline", "placebo")
 SIMPLE, LEARNED = "simple", "learned"
 SCORES_SCHEMA = {
     "name": pl.String, "kind": pl.String, "method": pl.String, "judged": pl.Boolean, "rho": pl.Float64,
@@ -189,7 +193,8 @@ def predict_unseen(
     averaged within blocks (each perturbation in its largest merged group, else alone); one that is undefined says
     nothing and counts 0. The interval is D ± max(q, h): q from random signs of the blocks, h from a jackknife of all
     that is fitted, over 20 sets of blocks. The words of the verdict are tried in this order: *locked*,
-    *underpowered*, *predicts worse*, *not shown* (no difference; a placebo is not beaten), *predicts better*.
+    *underpowered*, *predicts worse*, *not shown* (no difference; a baseline or a placebo is not beaten), *predicts
+    better*, which takes that every single test is passed (an intersection-union test, so that none is corrected for).
 
     Parameters
     ----------
@@ -201,8 +206,8 @@ def predict_unseen(
         Groups, looked up in perturbations of which the predicted ones are some; without any, relatives of a tested
         perturbation may train for it, and the verdict is locked.
     placebos
-        Maps that learned nothing: the learned one must beat each. Where the target's layout is known, the position of
-        its wells is one of them.
+        Maps that learned nothing: the learned one must beat each, as it must each baseline. Where the target's layout
+        is known, the position of its wells is one of them.
     rivals
         Other simple maps, to say whether the simple one is the best.
     task
@@ -224,12 +229,14 @@ def predict_unseen(
     Raises
     ------
     InputError
-        When the two representations are one, a prior has values that are not finite, fewer than ten perturbations have
-        a profile in all three, or the buffer leaves nothing to train on.
+        When the two representations are one, one of them (or the copy) holds the very profiles that are to be
+        predicted, a prior has values that are not finite, fewer than ten perturbations have a profile in all three, or
+        the buffer leaves nothing to train on.
 
     References
     ----------
-    Roberts et al. 2017, doi:10.1111/ecog.02881 (blocks); Efron and Stein 1981, doi:10.1214/aos/1176345462 (jackknife).
+    Roberts et al. 2017, doi:10.1111/ecog.02881 (blocks); Efron and Stein 1981, doi:10.1214/aos/1176345462 (jackknife);
+    Berger 1982, doi:10.1080/00401706.1982.10487790 (intersection-union test).
     """
     say = progress or (lambda what, share: None)
     if simple.fingerprint == learned.fingerprint:
@@ -241,6 +248,8 @@ def predict_unseen(
     names, notes = common_names(target, simple, learned)
     notes = [*target.notes, *notes]
     target = restricted_target(target, names)
+    for made in (simple, learned, *(() if copy is None else (copy,))):
+        _refuse_same_cells(target, made)
     known = [_looked_up_in(source, names) for source in known]
     known = [source for source in known if source.groups]
     units = pool_units(known) if known else Units((), (), "given")
@@ -365,7 +374,7 @@ def decide_prediction(
     n_perturbations: int,
     n_blocks: int,
     names: tuple[str, str],
-    unit: str = "block",
+    unit: str = "unit",
 ) -> tuple[PredictionVerdict, str]:
     """Choose the word, in the order that was fixed beforehand, and say why in one sentence.
 
@@ -390,7 +399,7 @@ def decide_prediction(
         few = counted(n_perturbations, "perturbation")
         return "underpowered", f"shown, not tested: {few}, and it takes {FEWEST_PREDICTED} for a verdict"
     if n_blocks < FEWEST_BLOCKS or primary is None:
-        few = counted(n_blocks, "block")
+        few = counted(n_blocks, "unit")
         return "underpowered", f"shown, not tested: {few} of related perturbations, and it takes {FEWEST_BLOCKS}"
     if primary.n_discordant < FEWEST_DISCORDANT:
         return (
@@ -402,21 +411,22 @@ def decide_prediction(
         return "predicts worse", said
     if not primary.excludes_zero:
         return "not shown", f"{said} includes 0"
-    unbeaten = [test for test in tests if test.kind == "placebo" and not (test.excludes_zero and test.estimate > 0)]
+    # Every one of them must be beaten, so that each may be tested at 5 % without a correction.
+    unbeaten = [
+        test for test in tests if test.kind in MUST_BE_BEATEN and not (test.excludes_zero and test.estimate > 0)
+    ]
     if unbeaten:
         worst = min(unbeaten, key=lambda test: test.estimate)
         return (
             "not shown",
-            f"{said}, but the placebo {worst.against!r} is not beaten: {names[1]} − placebo {_interval(worst)}",
+            f"{said}, but the {worst.kind} {worst.against!r} is not beaten: {names[1]} − {worst.kind} "
+            f"{_interval(worst)}",
         )
     # Of pairs nothing is trained, so that nothing can pass for training.
-    has_placebos = any(test.kind == "placebo" for test in tests)
-    beside = ", and every placebo is beaten" if has_placebos else ", though no placebo was run" * (unit == "block")
-    level = [test for test in tests if test.kind == "baseline" and not (test.excludes_zero and test.estimate > 0)]
-    if level:
-        # A baseline decides nothing, but one that does as well is what a reader must know next.
-        best = min(level, key=lambda test: test.estimate)
-        beside += f"; the baseline {best.against!r} is not beaten: {names[1]} − baseline {_interval(best)}"
+    beaten = [f"every {kind}" for kind in MUST_BE_BEATEN if any(test.kind == kind for test in tests)]
+    beside = f", and {' and '.join(beaten)} {'is' if len(beaten) == 1 else 'are'} beaten" if beaten else ""
+    if "every placebo" not in beaten and unit == "unit":
+        beside += ", though no placebo was run"
     return "predicts better", f"{said}{beside}"
 
 
@@ -444,6 +454,46 @@ def jackknife_half_width(estimates: npt.ArrayLike) -> float:
     if n < 2:
         return float("nan")
     return float(stdtrit(n - 1, 0.975) * np.sqrt((n - 1) / n * ((values - values.mean()) ** 2).sum()))
+
+
+def _refuse_same_cells(target: Target, made: PerturbationMap) -> None:
+    """Refuse a prior that is the target itself under another name: noise that both share would pass for prediction."""
+    own, theirs = target.profiles.recipe, made.recipe
+    if own.source and (own.source, own.rows) == (theirs.source, theirs.rows):
+        found = "both were read from the same values with the same labels"
+    else:
+        likeness = _likeness(target.profiles, made)
+        if not likeness > SAME_CELLS:
+            return
+        found = f"the profiles of the same perturbation correlate by {number(likeness)} (median)"
+    message = (
+        f"{shown(theirs.representation)} of {shown(theirs.context)} holds the very profiles of {target.label} that are "
+        f"to be predicted, expected other cells: {found}; choose another context to predict from"
+    )
+    raise InputError(message)
+
+
+def _likeness(one: PerturbationMap, other: PerturbationMap) -> float:
+    """Correlate the profiles of each perturbation in two maps of as many features, about their means; the median.
+
+    NaN where the features are not as many, or fewer than three, since any two profiles of two features correlate by 1.
+    """
+    place = {name: row for row, name in enumerate(other.names)}
+    pairs = [(row, place[name]) for row, name in enumerate(one.names) if name in place]
+    left, right = (
+        profiles[:, np.ptp(profiles, axis=0) > 0]
+        for profiles in (
+            made.profiles[[pair[side] for pair in pairs]].astype(np.float64) for side, made in enumerate((one, other))
+        )
+    )
+    if left.shape != right.shape or left.shape[1] < 3:
+        return float("nan")
+    left, right = (centred - centred.mean(axis=1)[:, None] for centred in (x - x.mean(axis=0) for x in (left, right)))
+    lengths = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
+    usable = lengths > 0
+    if not usable.any():
+        return float("nan")
+    return float(np.median((left * right).sum(axis=1)[usable] / lengths[usable]))
 
 
 NO_REPLICATES = "no replicates, so that it is not known how well a repeat of the measurement would predict it"

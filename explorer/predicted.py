@@ -20,9 +20,12 @@ from explorer.predictions import (
     PredictionPlan,
     check_plan,
     default_plan,
+    default_target,
     prediction_json,
     shared_prediction,
     target_names,
+    unstated_sides,
+    usual_context,
 )
 from explorer.text import file_name, json_text
 from explorer.view import chooser, default_query, default_sides, names_of_kind, parameter_texts, validated_choice
@@ -48,10 +51,10 @@ FOREST_SCHEMA = {
 }  # fmt: skip
 # How the page writes the columns of its tables.
 SCORE_FORMATS = {
-    "ρ⊥": "{:.3f}", "ρ⊥, neighbours": "{:.3f}", "skill": "{:+.3f}", "PDS": "{:.3f}", "MAE": "{:.3g}", "n": "{:,d}",
+    "ρ⊥": "{:z.3f}", "ρ⊥, neighbours": "{:z.3f}", "skill": "{:+z.3f}", "PDS": "{:.3f}", "MAE": "{:.3g}", "n": "{:,d}",
 }  # fmt: skip
 LIST_FORMATS = {
-    "learned": "{:.3f}", "simple": "{:.3f}", "difference": "{:+.3f}", "effect": "{:.3g}", "ceiling": "{:.2f}",
+    "learned": "{:z.3f}", "simple": "{:z.3f}", "difference": "{:+z.3f}", "effect": "{:.3g}", "ceiling": "{:.2f}",
 }  # fmt: skip
 # Pixels, so that the names of groups have the room that numbers do not need.
 LIST_WIDTHS = {
@@ -93,12 +96,15 @@ class Predicted:
         Conditions of the target.
     comparison
         Conditions of the source (`one`) held against those of the target (`other`); None where both are one context.
+    unstated
+        Representations whose card does not say what they were made from.
     """
 
     plan: PredictionPlan
     prediction: Prediction
     passport: Passport
     comparison: PassportComparison | None
+    unstated: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -171,11 +177,10 @@ def with_sides(catalog: Catalog, plan: PredictionPlan) -> PredictionPlan:
 
 
 def usual_source(catalog: Catalog, name: str, context: str, *, wished: str = "") -> str:
-    """Context to predict from: the one that is wished where it is another than the target's, else the first other."""
-    others = [other for other in catalog.dataset(name).contexts if other != context]
+    """Context to predict from: the one that is wished where it is another than the target's, else the usual."""
     if wished in source_options(catalog, name) and wished != context:
         return wished
-    return next(iter(others), context)
+    return usual_context(catalog.dataset(name), context)
 
 
 def source_options(catalog: Catalog, name: str) -> tuple[str, ...]:
@@ -215,7 +220,8 @@ def read_predict_view(parameters: Mapping[str, object], catalog: Catalog) -> tup
     choose = chooser(given, problems)
 
     dataset = catalog.dataset(choose("dataset", "dataset", catalog.names, catalog.names[0]))
-    context = choose("context", "context", dataset.contexts, dataset.context())
+    begun = dataset.context() if given.get("task") == PAIRS else default_target(dataset, source=given.get("source", ""))
+    context = choose("context", "context", dataset.contexts, begun)
     usual = usual_plan(catalog, dataset.name, context)
     tasks = dict(zip(TASKS.values(), TASKS.values(), strict=True))
     plan = with_task(catalog, usual, tasks[choose("task", "task", tasks, usual.task)])  # type: ignore[index]
@@ -243,7 +249,7 @@ def first_predict_view(name: object, linked: PredictView, catalog: Catalog) -> P
     if name == linked.plan.dataset:
         return linked
     chosen = validated_choice(name, catalog.names, kind="dataset")
-    return PredictView(usual_plan(catalog, chosen, catalog.dataset(chosen).context()))
+    return PredictView(usual_plan(catalog, chosen, default_target(catalog.dataset(chosen))))
 
 
 def checked_plan(catalog: Catalog, **values: object) -> PredictionPlan:
@@ -390,16 +396,29 @@ def start_predicting(catalog: Catalog, plan: PredictionPlan) -> Ticket[Predicted
     there = source_dataset(catalog, plan.dataset, plan.source)
 
     def make(say: Progress) -> Predicted:
-        prediction = shared_prediction(catalog, plan, seed=SEED, progress=say)
-        target = passport_of(dataset, plan.context)
-        if plan.source in ("", plan.context):
-            return Predicted(plan, prediction, target, None)
-        is_own = there.name == dataset.name
-        source = passport_of(there, plan.source if is_own else plan.source.removeprefix(f"{there.name}/"))
-        return Predicted(plan, prediction, target, compare_passports(source, target))
+        return with_conditions(catalog, plan, shared_prediction(catalog, plan, seed=SEED, progress=say))
 
     # What is kept of it, is kept by what makes it: profiles of ten thousand perturbations have to make room for others.
     return shared_workshop.start_unless_made(("prediction", *identity_of(dataset), *identity_of(there), plan), make)
+
+
+def with_conditions(catalog: Catalog, plan: PredictionPlan, prediction: Prediction) -> Predicted:
+    """Put beside a prediction what it is conditioned on: passports, and what cards leave unsaid.
+
+    Raises
+    ------
+    InputError
+        When a context of the plan can't be read.
+    """
+    dataset = catalog.dataset(plan.dataset)
+    target = passport_of(dataset, plan.context)
+    if plan.source in ("", plan.context):
+        return Predicted(plan, prediction, target, None)
+    there = source_dataset(catalog, plan.dataset, plan.source)
+    is_own = there.name == dataset.name
+    source = passport_of(there, plan.source if is_own else plan.source.removeprefix(f"{there.name}/"))
+    compared = compare_passports(source, target)
+    return Predicted(plan, prediction, target, compared, unstated_sides(catalog, plan))
 
 
 # ---------------------------------------------------------------- tables

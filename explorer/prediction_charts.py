@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import polars as pl
 
 from explorer.charts import INK, OTHER_COLOR
-from explorer.digits import number, plain
+from explorer.digits import number
 from explorer.judge_charts import LEARNED_COLOR, PLACEBO_COLOR, SIMPLE_COLOR, distinct_labels, forest
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ _LABEL_LIMIT = 330
 _ROW = 26
 # Width and height of a panel of the scatter, so that two fill the page.
 _PANEL = (410, 300)
+# Of the strokes that lie on bars.
+_STROKE, _HALO = "#16181D", "#FFFFFF"
 _NO_ZERO = "replace(datum.label, '0.', '.')"
 
 
@@ -96,14 +98,18 @@ def score_bars(frame: pl.DataFrame, *, ceiling: float) -> Chart:
     ]
     base = alt.Chart(tidy)
     bars = base.mark_bar(opacity=0.85).encode(x=x, y=y, color=color, tooltip=tooltip)
-    strokes = base.mark_tick(thickness=2.5, size=16, color=INK, opacity=1).encode(
-        x=alt.X("rho_neighbors:Q"), y=y, tooltip=tooltip
-    )
+    # Dark within light: seen on a bar of any colour, and on either theme.
+    strokes = [
+        base.mark_tick(thickness=thickness, size=size, color=color_of_stroke, opacity=1).encode(
+            x=alt.X("rho_neighbors:Q"), y=y, tooltip=tooltip
+        )
+        for thickness, size, color_of_stroke in ((5.5, 18, _HALO), (2.5, 16, _STROKE))
+    ]
     # To the right of 0 also where the bar is to its left.
-    texts = base.mark_text(align="left", dx=5, fontSize=11).encode(
+    texts = base.mark_text(align="left", dx=6, fontSize=12, fontWeight="bold").encode(
         x=alt.X("end:Q"), y=y, text="text:N", color=alt.value(INK), tooltip=tooltip
     )
-    layers = [bars, strokes, texts]
+    layers = [bars, *strokes, texts]
     if not math.isnan(ceiling):
         mark = alt.Chart(pl.DataFrame({"ceiling": [ceiling], "text": [f"replicates allow {number(ceiling, 2)}"]}))
         layers += [
@@ -183,7 +189,7 @@ def profile_scatter(frame: pl.DataFrame, *, names: Mapping[str, str], scores: Ma
 
 
 def _written(value: float) -> str:
-    return "–" if math.isnan(value) else plain(f"{value:.3f}")
+    return "–" if math.isnan(value) else number(value)
 
 
 def _ends(values: list[float]) -> tuple[float, float]:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 
 from explorer.digits import counted, number, percent, signed, small
-from explorer.predict import Prediction
+from explorer.predict import WELL_POSITION
+from explorer.predicted import PAIRS, Predicted
 from explorer.predictions import PredictionPlan
 from explorer.terminal import in_columns
+from explorer.wording_predict import NO_LAYOUT, conditions, right_sentence
 
 
-def prediction_text(prediction: Prediction, plan: PredictionPlan) -> list[str]:
-    """Write a prediction line by line: verdict and reason, the predictors, and what each is held against."""
-    lines = [f"{prediction.verdict}: {prediction.reason}"]
+def prediction_text(found: Predicted) -> list[str]:
+    """Write a prediction line by line: what from what, the verdict and its reason, the predictors, the conditions."""
+    prediction, plan = found.prediction, found.plan
+    lines = [_what_from_what(plan), f"{prediction.verdict}: {prediction.reason}"]
     if prediction.scores.height:
         lines += [
             "",
@@ -51,5 +54,18 @@ def prediction_text(prediction: Prediction, plan: PredictionPlan) -> list[str]:
         f"{counted(prediction.n_perturbations, 'perturbation')} of {prediction.target} predicted ({plan.task}), in "
         f"{counted(prediction.n_blocks, 'unit')}{kept}",
         ceiling,
+        "",
+        *(f"{heading}: {text}" for heading, text in conditions(found)),
+        f"By what right: {right_sentence(found)}",
     ]
+    if plan.task != PAIRS and WELL_POSITION not in prediction.scores["name"]:
+        lines.append(NO_LAYOUT)
     return lines
+
+
+def _what_from_what(plan: PredictionPlan) -> str:
+    if plan.task == PAIRS:
+        return f"pairs of {plan.context} predicted from their singles"
+    if plan.source == plan.context:
+        return f"{plan.context} predicted from embeddings of its perturbations ({plan.task})"
+    return f"{plan.context} predicted from {plan.source} ({plan.task})"

@@ -47,6 +47,7 @@ from explorer.catalog import (
 from explorer.errors import InputError, listed, shown, unknown_name
 from explorer.judgements import digest_of, own_sources, remember, usual_alignment
 from explorer.keeping import Shared, kept_on_disk
+from explorer.knowledge import with_further
 from explorer.known import KnownPairs
 from explorer.load import Dataset, feature_names
 from explorer.pairs import pairs_of_names, predict_pairs
@@ -61,6 +62,7 @@ from explorer.predict import (
     predict_unseen,
 )
 from explorer.relationships import GeneSets, Relationships
+from explorer.sources import SpreadSource
 from explorer.store import artefact_key
 from explorer.targets import Target, target_of
 from explorer.verdict import check_seed, look_up
@@ -130,11 +132,20 @@ def target_names(catalog: Catalog, dataset: str) -> tuple[str, ...]:
     return tuple(sorted(neutral, key=lambda name: name != "raw"))
 
 
+def default_target(dataset: Dataset, *, source: str = "") -> str:
+    """Context to predict where none is chosen: the first other than the source, the card's default without one.
+
+    What is known is what one begins with, and the usual context is what is known; a dataset of one context has that.
+    """
+    known = source if source in dataset.contexts else dataset.context()
+    return next((name for name in dataset.contexts if name != known), known)
+
+
 def default_plan(catalog: Catalog, dataset: str, context: str) -> PredictionPlan:
     """Plan what is predicted where nothing is chosen.
 
-    The first other context of the dataset is the source; where there is none, an embedding that has not seen this one;
-    where there is none either, pairs are predicted from their singles.
+    The card's default context is the source, where that is the target the first other one; where there is none, an
+    embedding that has not seen this one; where there is none either, pairs are predicted from their singles.
 
     Raises
     ------
@@ -157,7 +168,7 @@ def default_plan(catalog: Catalog, dataset: str, context: str) -> PredictionPlan
     if others:
         simple, learned = _usual_sides(own)
         # An alignment that the source can't have is said when it is asked for.
-        return replace(plan, source=others[0], simple=simple, learned=learned)
+        return replace(plan, source=usual_context(own, context), simple=simple, learned=learned)
     free = [name for name, card in own.card.representations.items() if _has_not_seen(card, (dataset, context), own)]
     if len(free) > 1:
         simple, learned = _usual_sides(own, only=free)
@@ -171,6 +182,13 @@ def default_plan(catalog: Catalog, dataset: str, context: str) -> PredictionPlan
         "nothing can be predicted: add a context, or a representation that says saw = [] in the card"
     )
     raise InputError(message)
+
+
+def usual_context(dataset: Dataset, context: str) -> str:
+    """Context to predict another from: the card's default, or the first other; itself where there is no other."""
+    others = [name for name in dataset.contexts if name != context]
+    usual = dataset.context()
+    return usual if usual in others else next(iter(others), context)
 
 
 def check_plan(catalog: Catalog, plan: PredictionPlan) -> PredictionPlan:
@@ -248,7 +266,12 @@ def check_plan(catalog: Catalog, plan: PredictionPlan) -> PredictionPlan:
 
 
 def shared_prediction(
-    catalog: Catalog, plan: PredictionPlan, *, seed: int = 0, progress: Progress | None = None
+    catalog: Catalog,
+    plan: PredictionPlan,
+    *,
+    relationships: tuple[Relationships | GeneSets, ...] = (),
+    seed: int = 0,
+    progress: Progress | None = None,
 ) -> Prediction:
     """Predict as planned; made once and kept.
 
@@ -256,6 +279,8 @@ def shared_prediction(
     ----------
     catalog, plan
         What is predicted from what; the plan is checked here.
+    relationships
+        Known pairs and sets besides the plan's sources, whose groups folds keep together too; of no account for pairs.
     seed
         Of everything random.
     progress
@@ -282,11 +307,15 @@ def shared_prediction(
     identity_there = identity_of(there)
     alignment, notes = _source_alignment(there, context, plan)
     say(f"map of {plan.simple}", 0.3 * _MAPS_SHARE)
-    simple, learned = (shared_map(there, context, name, alignment=alignment) for name in (plan.simple, plan.learned))
+    simple, learned = (_prior_map(there, context, name, alignment=alignment) for name in (plan.simple, plan.learned))
+    if alignment != METHODS[0]:
+        notes = (*notes, *_unaligned(simple, learned))
     names, _ = common_names(target, simple, learned)
-    known_here, notes_known = _known(own, plan, names)
+    known_here, notes_known = _known(own, plan, names, relationships)
     say("placebos", 0.6 * _MAPS_SHARE)
-    chances, notes_placebos = _placebos_of(there, context, simple=simple, learned=learned, seed=seed)
+    chances, notes_placebos = _placebos_of(
+        there, context, simple=simple, learned=learned, alignment=alignment, seed=seed
+    )
     others, notes_rivals = _rivals(catalog, plan, alignment=alignment)
     copied = _copy(catalog, plan, target, seed=seed)
     require_unchanged(own, identity)
@@ -408,8 +437,21 @@ def _has_not_seen(
         Where the representation's rows are; the target's own context without one.
     """
     own = target[1] if context is None else context
-    seen = (own,) if card.saw is None else card.saw
+    seen = _together_with(dataset, own, card) if card.saw is None else card.saw
     return all((name if "/" in name else f"{dataset.name}/{name}") != "/".join(target) for name in seen)
+
+
+def _together_with(dataset: Dataset, context: str, card: RepresentationCard) -> tuple[str, ...]:
+    """List the contexts that a representation was made from where its card does not say.
+
+    Its own alone, but that an embedding in a file of several contexts was most likely made from all of them: one that
+    was fitted to all cells of a file is kept as ``obsm``. X and layers are measured cell by cell.
+    """
+    contexts = dataset.card.contexts
+    if not card.source.startswith("obsm/"):
+        return (context,)
+    file = contexts[context].rows
+    return tuple(name for name, entry in contexts.items() if name == context or entry.rows == file)
 
 
 def _lock(catalog: Catalog, plan: PredictionPlan) -> str:
@@ -423,10 +465,26 @@ def _lock(catalog: Catalog, plan: PredictionPlan) -> str:
     ]
     if not saw:
         return ""
-    return (
+    said = (
         f"saw target: {' and '.join(saw)} {'was' if len(saw) == 1 else 'were'} made from {plan.context} too, which is "
         "to be predicted, so that nothing here was unseen"
     )
+    joint = [name for name in saw if there.card.representations[name].saw is None]
+    if not joint:
+        return said
+    a_joint = "a joint representation" if len(joint) == 1 else "joint representations"
+    return (
+        f"{said}: {' and '.join(joint)} {'is' if len(joint) == 1 else 'are'} {a_joint} of one file; say saw = "
+        f'["{context}"] in the card if made from {context} alone'
+    )
+
+
+def unstated_sides(catalog: Catalog, plan: PredictionPlan) -> tuple[str, ...]:
+    """Name the representations of a plan whose card does not say what they were made from; none for pairs."""
+    if plan.task == PAIRS:
+        return ()
+    cards = _place_of(catalog, plan)[0].card.representations
+    return tuple(name for name in (plan.simple, plan.learned) if name in cards and cards[name].saw is None)
 
 
 # ---------------------------------------------------------------- what is predicted from
@@ -463,16 +521,40 @@ def _source_alignment(dataset: Dataset, context: str, plan: PredictionPlan) -> t
     return METHODS[0], (note,)
 
 
+def _prior_map(dataset: Dataset, context: str, name: str, *, alignment: str) -> PerturbationMap:
+    """Make the map of a prior; an embedding with one row a perturbation has no controls, and is not aligned."""
+    source = shared_screen(dataset, context).representation(name).source
+    return shared_map(dataset, context, name, alignment=METHODS[0] if isinstance(source, SpreadSource) else alignment)
+
+
+def _unaligned(*priors: PerturbationMap) -> tuple[str, ...]:
+    """Say which priors are embeddings of perturbations, where others are aligned."""
+    names = [prior.recipe.representation for prior in priors if prior.recipe.alignment == METHODS[0]]
+    if not names:
+        return ()
+    one = len(names) == 1
+    return (
+        f"{' and '.join(names)} {'has' if one else 'have'} one row a perturbation and none for controls, and "
+        f"{'is' if one else 'are'} not aligned",
+    )
+
+
 def _sources_of(dataset: Dataset) -> dict[str, Relationships | GeneSets]:
     knowledge = shared_knowledge(dataset)
     every: tuple[Relationships | GeneSets, ...] = (*knowledge.relationships, *knowledge.gene_sets)
     return {source.name: source for source in every}
 
 
-def _known(dataset: Dataset, plan: PredictionPlan, names: tuple[str, ...]) -> tuple[tuple[KnownPairs, ...], list[str]]:
+def _known(
+    dataset: Dataset,
+    plan: PredictionPlan,
+    names: tuple[str, ...],
+    further: tuple[Relationships | GeneSets, ...],
+) -> tuple[tuple[KnownPairs, ...], list[str]]:
     """Look the sources up among the perturbations that are predicted; none where nothing is known, and why."""
     every = _sources_of(dataset)
-    wanted = [every[name] for name in dict.fromkeys(plan.sources or own_sources(dataset))]
+    own = (every[name] for name in dict.fromkeys(plan.sources or own_sources(dataset)))
+    wanted = with_further(own, further)
     if not wanted:
         return (), []
     try:
@@ -482,7 +564,13 @@ def _known(dataset: Dataset, plan: PredictionPlan, names: tuple[str, ...]) -> tu
 
 
 def _placebos_of(
-    dataset: Dataset, context: str, *, simple: PerturbationMap, learned: PerturbationMap, seed: int
+    dataset: Dataset,
+    context: str,
+    *,
+    simple: PerturbationMap,
+    learned: PerturbationMap,
+    alignment: str,
+    seed: int,
 ) -> tuple[dict[str, PerturbationMap], list[str]]:
     """Take the placebos of the card, and make those that the two maps allow."""
     cards, notes = dataset.card.representations, []
@@ -491,7 +579,7 @@ def _placebos_of(
     for name, card in cards.items():
         if card.kind == "placebo" and name not in sides:
             try:
-                found[name] = shared_map(dataset, context, name, alignment=simple.recipe.alignment)
+                found[name] = _prior_map(dataset, context, name, alignment=alignment)
             except InputError as error:
                 notes.append(f"{name} was left out: {error}")
     of = cards[learned.recipe.representation].of
@@ -514,7 +602,7 @@ def _rivals(catalog: Catalog, plan: PredictionPlan, *, alignment: str) -> tuple[
         if not saw and not _has_not_seen(card, target, there, context=context):
             continue
         try:
-            found[name] = shared_map(there, context, name, alignment=alignment)
+            found[name] = _prior_map(there, context, name, alignment=alignment)
         except InputError as error:
             notes.append(f"{name} was left out: {error}")
     return found, notes

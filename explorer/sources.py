@@ -444,6 +444,54 @@ class ReorderedSource:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class SpreadSource:
+    """Another source each of whose rows stands for any number of rows, such as an embedding of perturbations for cells.
+
+    Attributes
+    ----------
+    source
+        The rows as they are stored, one a perturbation.
+    places
+        Stored row of each row, shape (n_rows,); −1 for those that have none, which are NaN.
+    problem
+        Why the rows can't be read, for whoever reads them; empty where they can.
+    """
+
+    source: Any
+    places: npt.NDArray[np.intp]
+    problem: str = ""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of rows and of features."""
+        return len(self.places), int(self.source.shape[1])
+
+    def read(self, start: int, stop: int) -> npt.NDArray[np.float32]:
+        """Read rows `start` to `stop`, dense; each stored row that they need is read once.
+
+        Raises
+        ------
+        InputError
+            When there is a `problem`.
+        """
+        if self.problem:
+            raise InputError(self.problem)
+        wanted = self.places[start:stop]
+        out = np.full((len(wanted), self.shape[1]), np.nan, dtype=np.float32)
+        present = np.flatnonzero(wanted >= 0)
+        if len(present):
+            stored, number = np.unique(wanted[present], return_inverse=True)
+            out[present] = ReorderedSource(self.source, stored).read(0, len(stored))[number]
+        return out
+
+    def fingerprint(self) -> str:
+        """Digest of the stored content, and of which row has which."""
+        digest = hashlib.sha256(f"spread {self.source.fingerprint()}{self.problem}".encode())
+        digest.update(np.ascontiguousarray(self.places, dtype="<i8").data)
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class SelectedSource:
     """Some rows of another source, in its order: those of one context among several in a file.
 

@@ -14,7 +14,7 @@ from explorer.context_reports import OverlapReport
 from explorer.contexts import HOLDS
 from explorer.digits import brief, counted, number, percent, plain, signed, small
 from explorer.held import Held, places_of
-from explorer.held_tables import LabelCounts, counts_of, general_edges, is_own
+from explorer.held_tables import LabelCounts, counts_of, general_edges, is_own, quiet_sentence
 from explorer.significance import SignFlip
 from explorer.text import as_sentence
 
@@ -22,7 +22,7 @@ LABELS_NOTE = (
     "● holds: nearer to each other there than matched decoys are (q ≤ .1 over all edges). ○ not seen: further apart "
     "than nearly all edges as repeatable as that context's own. ◌ silent: one of the two is not active there, so "
     "nothing could show. – cannot be judged: neither. Neighbours are found by centred cosine; those up to rank 10 are "
-    "its own, those below have it among theirs and are not counted above."
+    "its own; those below (listed by the other alone) have it among theirs and are not counted above."
 )
 CLICK_NOTE = "Click a name to ask about it."
 OVERLAP_NOTE = (
@@ -34,8 +34,9 @@ OVERLAP_NOTE = (
 PARTS_NOTE = (
     "What the raw overlap is made of, from left to right. Hubs: neighbours of nearly everybody, and chance. Shared "
     "axis: perturbations that only lie equally far along the first component, such as equally strong ones. Layout: "
-    "the same place on the plate. Only the remainder is about the perturbation itself; the figures say how much it is "
-    "of the whole."
+    "the same place on the plate. What is about the perturbation itself is in the remainder, and the figures say how "
+    "much that is of the whole; but one shared axis alone is taken out, and where maps have several in common, the "
+    "others are in the remainder."
 )
 EDGES_NOTE = (
     "An edge joins two perturbations of which one is among the other's ten nearest. q is Benjamini-Hochberg's over all "
@@ -45,6 +46,9 @@ NEVER_SPECIFIC = (
     "That an edge does not hold elsewhere does not make it specific to this context: what is absent from a list of "
     "neighbours is there after all in about half of the cases."
 )
+
+# Notes of a report that are about the layout begin so, after the name of a context.
+_OF_LAYOUT = ("layout not declared", "layout matched by", "layout declared but not matched")
 
 
 def head(held: Held, query: str) -> str:
@@ -57,9 +61,25 @@ def head(held: Held, query: str) -> str:
 
 
 def tone(held: Held, query: str) -> Literal["success", "neutral"]:
-    """Colour of the answer, as a callout of the page names it: half of the neighbours hold somewhere, or fewer."""
+    """Colour of the answer, as a callout of the page names it.
+
+    It is a success where half of the neighbours or more hold somewhere, the query is active, and shared positions on
+    the plate could not look like it.
+    """
     counts = counts_of(held.report, query)
+    if layout_sentences(held) or inactive_sentence(held, query):
+        return "neutral"
     return "success" if any(2 * count.n_holds >= count.n_edges > 0 for count in counts) else "neutral"
+
+
+def layout_sentences(held: Held) -> list[str]:
+    """Say where shared positions on the plate would look like replication: no layout is declared, or none is fine."""
+    return [_sentence(note) for note in held.report.notes if any(word in note for word in _OF_LAYOUT)]
+
+
+def inactive_sentence(held: Held, query: str) -> str:
+    """Say that a query's neighbours mean nothing, where its replicates do not set it apart; else empty."""
+    return f"{quiet_sentence(query, held.view.context)}." if query in held.inactive else ""
 
 
 def query_sentences(held: Held, query: str) -> list[str]:
@@ -102,7 +122,15 @@ def general_sentence(held: Held, query: str = "") -> str:
     }
     what = counted(int(chosen.sum()), "neighbour" if query else "edge")
     parts = [f"{count:,} {_hold(count)} in {_at_least(number, n_others)}" for number, count in counts.items()]
-    return f"With the tests combined (q ≤ .1), of {what} {_and(parts)}."
+    said = f"With the tests combined (q ≤ .1), of {what} {_and(parts)}."
+    apart = [((report.labels.filter(pl.col("context") == name)["label"] == HOLDS) & chosen) for name in report.others]
+    n_somewhere = sum(any(holds) for holds in zip(*apart, strict=True))
+    if counts[1] >= n_somewhere:
+        return said
+    return (
+        f"{said} In one context or another, each by its own test, {n_somewhere:,} {_hold(n_somewhere)}: combined, each "
+        f"edge is tested once for {'both' if n_others == 2 else f'all {n_others}'}, which asks for more."
+    )
 
 
 def map_sentences(held: Held) -> list[tuple[str, str]]:
@@ -210,11 +238,17 @@ def limits(held: Held) -> list[tuple[str, str]]:
     """List what this can't say, as pairs of a word and a sentence."""
     report = held.report
     rows = [("Not seen is not absent", NEVER_SPECIFIC)]
+    said_of: dict[str, list[str]] = {}
+    for context in report.others:
+        said_of.setdefault(report.repeatability[context].note, []).append(context)
     for context in report.others:
         absent, repeats, tests = report.absent.get(context), report.repeatability[context], report.tests[context]
-        if repeats.note:
-            rows.append((f"Replicates of {context}", _sentence(_of(context, repeats.note))))
-        elif not math.isnan(repeats.null_share):
+        alike = said_of[repeats.note]
+        if repeats.note and alike[0] == context:
+            # What is the same of several contexts is said once.
+            said = _of(context, repeats.note) if len(alike) == 1 else f"Of each of them: {repeats.note}"
+            rows.append((f"Replicates of {_and(alike)}", _sentence(said)))
+        elif not repeats.note and not math.isnan(repeats.null_share):
             rows.append(
                 (
                     f"Replicates of {context}",

@@ -47,10 +47,12 @@ _TONES: Mapping[str, Literal["success", "neutral", "danger", "warn"]] = {
 }  # fmt: skip
 QUESTION = "Does it predict a perturbation nobody has made yet, better than a mean?"
 UNIT_NOTE = "a unit is a group of known partners, or a perturbation that is in none"
+NO_LAYOUT = "Where a perturbation lay on its plate is not declared, so that what positions alone predict is not known."
 FOREST_NOTE = (
     f"A point is the mean difference in ρ⊥ over units of equal weight ({UNIT_NOTE}), the bar its 95 % interval: the "
     "wider of random signs of the units and of a jackknife over the whole procedure. The topmost line decides, beside "
-    "the placebos, each of which must be beaten at 5 %. A placebo knows nothing of biology; a baseline learns nothing."
+    "the baselines and the placebos, each of which must be beaten at 5 %. A placebo knows nothing of biology; a "
+    "baseline learns nothing."
 )
 SCORE_NOTE = (
     "ρ⊥ decides: the correlation of a predicted with the measured profile after what all perturbations share is taken "
@@ -84,12 +86,13 @@ def head(found: Predicted) -> str:
         return "Shown, not tested"
     if prediction.verdict == "locked":
         return next((said for lock, said in _LOCKS.items() if lock in prediction.reason), _HEADS["locked"])
+    baselines = _stopped_by(prediction)
+    if baselines:
+        return f"Better than {prediction.simple}, not shown to beat {baselines}"
     if _conditional(prediction):
-        start = f"Better than {prediction.simple}"
-        baselines, best = _baselines(prediction), better_simple(prediction)
-        if baselines or best is None:
-            return f"{start}, not shown to beat {baselines}"
-        return f"{start}, not held against {best[0]}"
+        best = better_simple(prediction)
+        assert best is not None
+        return f"Better than {prediction.simple}, not held against {best[0]}"
     if prediction.verdict in _HEADS:
         return _HEADS[prediction.verdict]
     # The page asks about a mean, the verdict is about the simple one: both are answered.
@@ -112,9 +115,16 @@ def tone(found: Predicted) -> Literal["success", "neutral", "danger", "warn"]:
 
 
 def _conditional(prediction: Prediction) -> bool:
-    """Whether the learned one is better than the simple one, and yet something simpler may do as well."""
-    simpler = unbeaten(prediction, "baseline") or better_simple(prediction)
-    return prediction.verdict == "predicts better" and bool(simpler)
+    """Whether the learned one is better than the simple one, and yet another simple one may do as well."""
+    return prediction.verdict == "predicts better" and better_simple(prediction) is not None
+
+
+def _stopped_by(prediction: Prediction) -> str:
+    """Name the baselines that are not beaten where the simple one is; empty where there are none."""
+    primary = prediction.primary
+    if prediction.verdict != "not shown" or primary is None or not primary.low > 0:
+        return ""
+    return _baselines(prediction)
 
 
 def _baselines(prediction: Prediction) -> str:
@@ -142,14 +152,14 @@ def verdict_sentence(found: Predicted) -> str:
     start = f"From {source}, {learned}" if source else learned
     measured = f"{signed(primary.estimate)} in correlation, {_interval(primary)}, {units}"
     if prediction.verdict == "predicts better":
-        also = " and every placebo" if any(test.kind == "placebo" for test in prediction.tests) else ""
-        baselines = _baselines(prediction)
-        but = f", but not shown to be better than {baselines}" if baselines else ""
-        return f"{start} predicts {what} better than {simple}{also}{but}: {measured}."
+        kinds = [kind for kind in ("baseline", "placebo") if any(test.kind == kind for test in prediction.tests)]
+        also = "".join(f" and every {kind}" for kind in kinds)
+        return f"{start} predicts {what} better than {simple}{also}: {measured}."
     if prediction.verdict == "predicts worse":
         return f"{start} predicts {what} less well than {simple} does: {measured}."
     if primary.low > 0:
-        names = _and([test.against for test in unbeaten(prediction, "placebo")])
+        placebos = [test.against for test in unbeaten(prediction, "placebo")]
+        names = _and([*([_stopped_by(prediction)] if _stopped_by(prediction) else []), *placebos])
         but = f"but is not shown to beat {names}" if names else f"but {_bare(prediction.reason)}"
         return f"{start} predicts {what} better than {simple} does ({measured}), {but}."
     where = f"from {source}, " if source else ""
@@ -194,6 +204,8 @@ def _meaning(found: Predicted) -> str:
         return (
             f"look at the pairs one by one. Where the {simple} does as well as the {learned}, adding says nothing more."
         )
+    if prediction.task == PAIRS and prediction.primary is not None and not _is_told_apart(prediction):
+        return f"nothing yet. The {learned} and the {simple} are not told apart, so that neither is to be preferred."
     mean = mean_test(prediction)
     if mean is not None and not mean.low > 0 and prediction.verdict != "underpowered":
         return (
@@ -201,7 +213,7 @@ def _meaning(found: Predicted) -> str:
             f"beaten{_simple_instead(prediction)}."
         )
     best = better_simple(prediction)
-    if _conditional(prediction) and unbeaten(prediction, "baseline"):
+    if _stopped_by(prediction):
         return f"{_baselines(prediction)} is simpler, and {learned} is not shown to be better: choose by that."
     if _conditional(prediction) and best is not None:
         rival = f"{best[0]}, another simple representation"
@@ -220,6 +232,12 @@ def _meaning(found: Predicted) -> str:
     if prediction.primary is not None and prediction.primary.low > 0 and names:
         return f"not yet. What {learned} predicts, {_and(names)} may predict as well, so it need not be biology."
     return f"predict from {better}. That no gain is shown does not mean that there is none."
+
+
+def _is_told_apart(prediction: Prediction) -> bool:
+    """Whether the two that are compared differ for sure."""
+    primary = prediction.primary
+    return primary is not None and primary.excludes_zero and prediction.verdict != "underpowered"
 
 
 def _simple_instead(prediction: Prediction) -> str:
@@ -324,10 +342,7 @@ def placebo_sentence(prediction: Prediction) -> str:
     )
     well = next((test for test in placebos if test.against == WELL_POSITION), None)
     if well is None:
-        return (
-            f"{said} Where a perturbation lay on its plate is not declared, so that what the layout alone predicts is "
-            "not known."
-        )
+        return f"{said} {NO_LAYOUT}"
     if well is closest:
         return f"{said} It is where a perturbation lay on its plate, and nothing else."
     does = "predicts less" if well.low > 0 else "may predict as well"
@@ -361,9 +376,23 @@ def right_sentence(found: Predicted) -> str:
             "are new to both."
         )
     return (
-        f"By the card both representations were made in {plan.source} and saw no cell of {plan.context}. The "
-        f"perturbations were made in {plan.source}; what was held back is what they do in {plan.context}."
+        f"{_made_in(found)} The perturbations were made in {plan.source}; what was held back is what they do in "
+        f"{plan.context}."
     )
+
+
+def _made_in(found: Predicted) -> str:
+    """Say what the two representations were made from, and whether the card says so."""
+    plan, unstated = found.plan, found.unstated
+    stated = [name for name in (plan.learned, plan.simple) if name not in unstated]
+    if not unstated:
+        return f"By the card both representations were made without any cell of {plan.context}."
+    if stated:
+        return (
+            f"By the card {_and(stated)} saw no cell of {plan.context}; it does not say what {_and(unstated)} was made "
+            f"from, which is taken to be {plan.source} alone."
+        )
+    return f"The card does not say what they were made from; taken to be {plan.source} alone."
 
 
 def split_sentence(prediction: Prediction) -> str:
@@ -507,7 +536,7 @@ def _units(prediction: Prediction) -> str:
 
 def _rho(value: float) -> str:
     """Write a correlation, which may be negative, without a sign where it is not."""
-    return "not defined" if math.isnan(value) else plain(f"{value:.3f}")
+    return number(value)
 
 
 def _interval(test: PredictionTest) -> str:

@@ -2,13 +2,14 @@
 
 import json
 
+import numpy as np
 import polars as pl
 import pytest
 import toys
 from conftest import DEMO
-from files import write_table
+from files import feature_table, write_table
 
-from explorer.catalog import open_catalog
+from explorer.catalog import open_catalog, shared_activity, shared_halves
 from explorer.cli import main
 from explorer.context_reports import Place, shared_overlap, shared_report
 from explorer.knowledge import read_source
@@ -80,16 +81,31 @@ def test_contexts_in_words(run, tmp_path):
     assert any(line.startswith("latent − raw: ") for line in lines)
     head = next(number for number, line in enumerate(lines) if line.startswith("neighbour of GENE007"))
     assert lines[head + 1].startswith("GENE")
+    assert lines[head + 10].startswith("GENE")
+    assert all(
+        line == "not among the 10 of GENE007, but have it among theirs:" for line in lines[head + 11 : head + 12]
+    )
+    assert any(line.startswith("  Matched decoys: ") for line in lines)
     _, out, _ = run(*given)
     assert "neighbour of" not in out
     assert " edges of alpha, judged elsewhere:" in out
 
 
 @pytest.mark.slow
+def test_a_query_that_its_replicates_do_not_set_apart_is_said_to_be(run):
+    _, _, err = run("contexts", CELLS, "--context", "line_A", "--other", "line_B", "--query", "P008")
+    said = "note: P008 is not distinguishable from controls in line_A: its neighbours are likely to mean nothing"
+    assert said in err.splitlines()
+
+
+@pytest.mark.slow
 def test_edges_that_hold_are_listed_where_no_query_is_given(run):
     _, out, _ = run("contexts", CELLS, "--context", "line_A")
     lines = out.splitlines()
-    assert any(line.startswith("  in 2 or more of the 2 others: holds ") for line in lines)
+    assert any(
+        line.startswith("  in 2 or more of the 2 others, each edge tested once for all of them: holds ")
+        for line in lines
+    )
     head = next(number for number, line in enumerate(lines) if line.startswith("edge that holds"))
     assert " – P" in lines[head + 1]
 
@@ -107,15 +123,21 @@ def test_data_sets_of_a_catalog_that_share_names(run, tmp_path):
 
 def test_contexts_inside_one_file(run, tmp_path):
     rows = pl.read_parquet(GENES / "skin.parquet").head(200)
-    both = pl.concat([rows.with_columns(line=pl.lit(name)) for name in ("first", "second")])
+    # Measured twice, the second time a little otherwise.
+    again = rows.with_columns(pl.selectors.float() * 1.01 + 0.001)
+    both = pl.concat([part.with_columns(line=pl.lit(name)) for name, part in (("first", rows), ("second", again))])
     path = write_table(tmp_path / "genes.parquet", both)
     given = ("contexts", path, "--perturbation", "gene")
     printed = found(run, *given, "--context-column", "line")
-    # The same rows twice: what is near both ways holds, but not what only one of the two finds.
+    # What is near both ways holds, but not what only one of the two finds.
     assert printed["others"][0]["tests"]["n_holds"] > printed["n_edges"] / 5
     assert printed["overlaps"][0]["comparison"] is None
     refused(run, "--context-column", *given)
     refused(run, "card.toml", "contexts", CELLS, "--context-column", "batch")
+    same = pl.concat([rows.with_columns(line=pl.lit(name)) for name in ("first", "second")])
+    copied = write_table(tmp_path / "copied.parquet", same)
+    message = "'first' and 'second' are the same rows"
+    refused(run, message, "contexts", copied, "--perturbation", "gene", "--context-column", "line")
 
 
 @pytest.mark.parametrize(
@@ -153,7 +175,16 @@ def test_predict_in_words(run):
     status, out, err = run("predict", CELLS, "--context", "line_B", "--source-context", "line_C", "--simple", "pca-20")
     assert status == 0, err
     lines = out.splitlines()
-    assert lines[0].partition(":")[0] in ("predicts better", "not shown", "predicts worse")
+    assert lines[0] == "line_B predicted from line_C (transfer)"
+    assert lines[1].partition(":")[0] in ("predicts better", "not shown", "predicts worse")
+    for start in (
+        "Predicted: line_B: ",
+        "Predicted from: line_C: ",
+        "What differs: ",
+        "By what right: The card does not",
+    ):
+        assert any(line.startswith(start) for line in lines)
+    assert lines[-1].endswith("what positions alone predict is not known.")
     assert any(line.startswith("scvi − ") for line in lines)
     assert any(line.startswith("pca-20 (simple, ridge)") for line in lines)
     assert any(line.startswith("mean (baseline, mean)") for line in lines)
@@ -219,3 +250,33 @@ def test_predict_with_groups_of_a_file_is_not_locked(run, tmp_path):
     assert printed["primary"] is not None
     assert any("Module 0" in line["groups"] for line in printed["perturbations"])
     refused(run, "rename one of the files", *given, "--relationships", path, path)
+
+
+@pytest.mark.parametrize("align", [(), ("--align", "none")])
+def test_embeddings_of_the_perturbations_predict_what_they_never_saw(run, tmp_path, align):
+    cards = {
+        f"representations/{name}": {"kind": kind, "source": f"{name}.csv", "saw": []}
+        for name, kind in (("E1", "simple"), ("E2", "learned"))
+    }
+    toy = toys.write_catalog(tmp_path, cards, names=NAMES) / "toy"
+    module = np.arange(len(NAMES)) // toys.MODULE_SIZE
+    rng = np.random.default_rng(3)
+    for name in ("E1", "E2"):
+        values = rng.normal(size=(module.max() + 1, 6))[module] + 0.3 * rng.normal(size=(len(NAMES), 6))
+        table = feature_table(pl.DataFrame({"symbol": NAMES}), values.astype(np.float32))
+        # Of the first few nothing is known elsewhere.
+        write_table(toy / f"{name}.csv", table[len(NAMES) // 10 :][::-1])
+    given = ("predict", toy, "--task", "prior", "--context", "alpha", "--source-context", "alpha")
+    printed = found(run, *given, "--simple", "E1", "--learned", "E2", *align)
+    assert printed["n_perturbations"] == len(NAMES) - len(NAMES) // 10
+    assert printed["verdict"] != "locked"
+    assert any("are not aligned" in note for note in printed["notes"]) == (not align)
+    # The others are as useful as without them.
+    assert run("contexts", toy, "--context", "alpha", "--simple", "raw", "--learned", "latent", "-k", "4")[0] == 0
+    refused(run, "no controls to align on", "judge", toy, "--simple", "E1", "--learned", "E2", "--align", "center")
+    catalog = open_catalog(toy)
+    activity, reason = shared_activity(catalog.dataset("toy"), "alpha", "E1")
+    assert activity is None
+    assert "one row a perturbation" in reason
+    assert shared_halves(catalog.dataset("toy"), "alpha", "E1") is None
+    assert shared_halves(catalog.dataset("toy"), "alpha", "raw") is not None

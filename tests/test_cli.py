@@ -252,10 +252,44 @@ def test_each_broken_dataset_of_a_catalog_has_a_line(run, tmp_path):
     for name in ("one", "two", "good"):
         write_dataset(tmp_path / "catalog" / name, {} if name == "good" else {"titel": "x"})
     status, out, err = run("check", tmp_path / "catalog")
-    assert (status, out) == (2, "")
+    assert status == 2
+    assert out.startswith("good: ")
     assert err.splitlines() == [
         f"explorer: {name}/card.toml: unknown key 'titel': did you mean 'title'?" for name in ("one", "two")
     ]
+
+
+def test_check_of_an_embedding_of_other_perturbations_reports_the_rest(run, tmp_path):
+    prior = {"kind": "learned", "source": "prior.csv", "saw": []}
+    folder = write_dataset(tmp_path / "catalog" / "toy", {"representations/prior": prior})
+    write_table(folder / "prior.csv", pl.DataFrame({"symbol": ["tp53", "mdm2", "rpl5"], "x": [1.0, 2.0, 3.0]}))
+    for path, said in ((folder, ""), (folder.parent, "toy: ")):
+        status, out, err = run("check", path)
+        assert status == 2
+        assert err.startswith(f"explorer: {said}'prior.csv' and the screen share no perturbation, expected 3 or more")
+        assert err.count("\n") == 1
+        assert "    learned  latent: " in out
+        assert "    learned  prior: 1 feature; 'prior.csv' and the screen share no perturbation" in out
+
+
+@pytest.mark.parametrize("as_json", [(), ("--json",)])
+def test_a_dataset_that_fails_when_it_is_read_is_named_and_keeps_nobody_from_the_others(run, tmp_path, as_json):
+    for name in ("apart", "broken", "card", "zeal"):
+        write_dataset(tmp_path / "catalog" / name, {"titel": "x"} if name == "card" else {})
+    (tmp_path / "catalog" / "broken" / "rows.parquet").write_bytes(b"no table")
+    status, out, err = run("check", tmp_path / "catalog", *as_json)
+    assert status == 2
+    if as_json:
+        assert [report["name"] for report in json.loads(out)["datasets"]] == ["apart", "zeal"]
+    else:
+        assert [line.split(":")[0] for line in out.splitlines() if not line.startswith(" ")] == ["apart", "zeal"]
+    lines = err.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("explorer: card/card.toml: unknown key")
+    assert lines[1].startswith("explorer: broken: ")
+    assert "rows.parquet" in lines[1]
+    # Alone it is the path that was given, which needs no name.
+    assert_one_line(*run("check", tmp_path / "catalog" / "broken", *as_json), "^explorer: (?!broken)")
 
 
 def test_the_only_representation_need_not_be_named(run, tmp_path):
@@ -588,7 +622,10 @@ def test_check_says_what_is_wrong(run, tmp_path, changes, message, as_json):
     write_dataset(tmp_path / "catalog" / "good")
     write_dataset(tmp_path / "catalog" / "toy", changes)
     assert_one_line(*run("check", tmp_path / "catalog" / "toy", *as_json), message)
-    assert_one_line(*run("check", tmp_path / "catalog", *as_json), message)
+    status, out, err = run("check", tmp_path / "catalog", *as_json)
+    assert '"name": "good"' in out if as_json else out.startswith("good: ")
+    assert_one_line(status, "", err, message)
+    assert err.startswith("explorer: toy")
 
 
 @pytest.mark.parametrize("arguments", [("chek",), ("check",), ("neighbors",), ("--frobnicate",)])

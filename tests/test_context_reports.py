@@ -159,25 +159,43 @@ def test_inactive_are_those_judged_and_not_called_active(tmp_path):
     place = replace(HERE, align="center")
     side = context_side(catalog, place)
     activity, _ = shared_activity(catalog.dataset("toy"), "alpha", "raw", alignment="center")
-    expected = {row["perturbation"] for row in activity.table.iter_rows(named=True) if row["q"] > 0.1}
+    by_replicates = activity.table.filter(pl.col("basis") == "replicate consistency")
+    expected = {row["perturbation"] for row in by_replicates.iter_rows(named=True) if row["q"] > 0.1}
+    assert context_reports.inactive_in(catalog, place) == expected
     assert side.inactive == expected
     assert side.activity_note == ""
     assert expected
     assert not any(name.startswith("both") for name in expected)
 
 
-def test_size_alone_does_not_call_everyone_inactive():
+def test_one_label_for_two_contexts_of_a_file_is_refused(tmp_path):
+    same = {"rows": "rows_alpha.parquet", "where": {"gene": list(verdicts.NAMES)}}
+    own = {"raw": {"kind": "simple", "source": "X"}}
+    root = verdicts.write_catalog(
+        tmp_path, {"contexts/alpha": same, "contexts/beta": same, "representations": own, "defaults": {"align": "none"}}
+    )
+    with pytest.raises(InputError, match="'alpha' and 'beta' are the same rows"):
+        shared_report(open_catalog(root), HERE, [BETA], k=4)
+
+
+def test_size_alone_calls_nobody_inactive():
+    unknown = ((), (), "there are no replicates to judge activity by, so who does nothing there is not known")
     table = pl.DataFrame({"perturbation": ["A", "B"], "q": [0.5, 0.9], "basis": ["magnitude"] * 2})
-    names, why = context_reports._inactive(table)
-    assert names == ()
-    assert "no replicates to judge activity by" in why
+    assert context_reports._inactive(table) == unknown
+    assert context_reports._inactive(table.with_columns(q=pl.Series([0.01, 0.9]))) == unknown
+    untold = table.with_columns(q=pl.Series([float("nan"), float("nan")]), basis=pl.lit(None, dtype=pl.String))
+    assert context_reports._inactive(untold) == unknown
     # That nobody repeats is an answer.
     repeats = table.with_columns(basis=pl.lit("replicate consistency"))
-    assert context_reports._inactive(repeats) == (("A", "B"), "")
-    some = table.with_columns(q=pl.Series([0.01, 0.9]))
-    assert context_reports._inactive(some) == (("B",), "")
-    untold = table.with_columns(q=pl.Series([float("nan"), float("nan")]), basis=pl.lit(None, dtype=pl.String))
-    assert context_reports._inactive(untold) == ((), "")
+    assert context_reports._inactive(repeats) == (("A", "B"), (), "")
+    some = pl.DataFrame(
+        {
+            "perturbation": ["A", "B", "C", "D"],
+            "q": [0.01, 0.9, 0.9, float("nan")],
+            "basis": ["replicate consistency", "replicate consistency", "magnitude", None],
+        }
+    )
+    assert context_reports._inactive(some) == (("B",), ("C", "D"), "")
 
 
 # The report
@@ -199,7 +217,7 @@ def test_a_report_is_that_of_the_library(catalog):
 
 
 def test_contexts_of_another_data_set_bear_its_name(catalog):
-    atlas = Place("atlas", "beta", "profile", "none")
+    atlas = Place("atlas", "beta", "net", "none")
     found = shared_report(catalog, HERE, [BETA, atlas], k=4, at_least=2)
     assert (found.discovery, found.others) == ("alpha", ("beta", "atlas/beta"))
     assert found.at_least == 2
@@ -294,7 +312,9 @@ def test_files_that_change_meanwhile_are_not_mixed(folder, tmp_path, function):
 @pytest.mark.parametrize(
     ("others", "said"),
     [
-        ([], "'alpha' has no other context to be compared with: name one"),
+        ([], "'alpha' has no other context to be compared with: name one.* for a single file --context-column COLUMN"),
+        ([Place("atlas", "alpha", "profile", "none")], "'alpha' and 'atlas/alpha' are the same rows: all that holds"),
+        ([BETA, Place("atlas", "beta", "profile", "none")], "'beta' and 'atlas/beta' are the same rows"),
         ([HERE], "'alpha' of 'toy' can't be compared with itself"),
         ([BETA, replace(BETA, representation="latent")], "'beta' of 'toy' can't be compared with itself"),
         ([replace(BETA, representation="rew")], "unknown representation 'rew': did you mean 'raw'"),
@@ -317,6 +337,7 @@ def test_what_can_not_be_compared_is_one_sentence(catalog, others, said):
     ("other", "said"),
     [
         (HERE, "'alpha' of 'toy' can't be compared with itself"),
+        (Place("atlas", "alpha", "net", "none"), "'alpha' and 'atlas/alpha' are the same rows: all that holds"),
         (replace(BETA, align="centre"), "unknown alignment 'centre'"),
         (Place("lower", "beta", "raw", "none"), "'G000' and 'g000'"),
         (Place("foreign", "beta", "raw", "none"), "alpha and foreign/beta share no perturbation"),
@@ -468,7 +489,10 @@ def test_a_declared_layout_is_matched_and_what_is_too_fine_is_said(tmp_path):
     side = context_side(catalog, HERE)
     assert sorted(np.bincount(side.layout)) == [55, 55]
     found = shared_overlap(catalog, HERE, BETA, simple="raw", learned="latent", k=4)
-    assert any(note.startswith("alpha: layout matched by row of well alone: well has 48 units") for note in found.notes)
+    assert any(
+        note.startswith("alpha and beta: layout matched by row of well alone: well has 48 units")
+        for note in found.notes
+    )
     assert not any("layout not declared" in note for note in found.notes)
     maps = [map_at(catalog, place) for place in (HERE, BETA)]
     common = [made.restricted_to(maps[1].names) for made in maps]

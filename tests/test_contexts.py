@@ -21,6 +21,7 @@ from explorer.contexts import (
     ContextReport,
     ContextSide,
     compare_contexts,
+    said_once,
 )
 from explorer.edges import EdgeTests, partial_conjunction
 from explorer.errors import InputError
@@ -466,3 +467,12 @@ def test_a_report_that_was_kept_is_the_same(report):
     assert again.neighbors_of("P0003").equals(report.neighbors_of("P0003"))
     assert again.repeatability["context 1"].threshold() == report.repeatability["context 1"].threshold()
     np.testing.assert_array_equal(again.tests["context 2"].holds, report.tests["context 2"].holds)
+
+
+def test_a_note_that_is_the_same_of_several_contexts_is_said_once():
+    notes = ["a: none", "all is well", "b: none", "b: own", "a: none"]
+    assert said_once(notes, ("a", "b")) == ("a and b: none", "all is well", "b: own")
+    assert said_once(notes, ("a", "b", "c")) == ("a and b: none", "all is well", "b: own")
+    assert said_once([*notes, "c: none"], ("a", "b", "c"))[0] == "all contexts: none"
+    assert said_once(["a: b: none"], ("a", "a: b")) == ("a: b: none",)
+    assert said_once((), ("a", "b")) == ()

@@ -68,7 +68,8 @@ def toy_page(app, toy_root) -> str:
 def test_order_of_the_page(toy_page):
     order = [
         "in another cell system, time or technique?", "Does it hold in", "Compare simple", "Whose neighbours?",
-        "neighbours hold in beta", "matched decoys", "They differ in cell system", "The whole map",
+        "neighbours hold in beta", "matched decoys", "how many would hold of as many",
+        "Layout not declared", "They differ in cell system", "The whole map",
         "The edges that hold", "Learned against simple", "Where the raw overlap comes from", "What this can",
         "Take it away", "About these contexts",
     ]  # fmt: skip

@@ -275,7 +275,7 @@ def test_modules_hold(made):
     (counts,) = counts_of(made.report)
     assert counts.n_holds > 100
     table = neighbor_table(made.report, "G000")
-    assert table.columns == ["rank", "perturbation", "similarity", "known", "in beta"]
+    assert table.columns == ["rank", "perturbation", "similarity", "known", "in beta", "listed by"]
     mates = table.filter(pl.col("perturbation").is_in(["G001", "G002", "G003", "G004"]))
     assert mates.filter(pl.col("in beta") == "● holds").height >= 3
 

@@ -15,6 +15,9 @@ from explorer.held_tables import (
     KNOWN,
     MARKS,
     NOT_KNOWN,
+    OWN,
+    THEIRS,
+    WHOSE,
     counts_of,
     counts_table,
     edge_table,
@@ -46,6 +49,8 @@ def test_only_its_own_neighbours_are_counted():
     made = replace(report(), k=2)
     table = neighbor_table(made, "A")
     assert table["perturbation"].to_list() == ["B", "C", "D", "E"]
+    assert table[WHOSE].to_list() == [OWN, OWN, THEIRS, THEIRS]
+    assert WHOSE not in neighbor_table(report(), "A").columns
     assert counts_of(made, "A")[0].n_edges == 2
     assert counts_of(made, "A")[0].n_holds == 1
 
@@ -72,6 +77,13 @@ def test_edges_that_hold():
 def test_forged_choices_of_edges(values):
     with pytest.raises(InputError):
         edge_table(report(), **values)
+
+
+def test_a_context_may_be_called_like_a_column():
+    made = report(others=("first", "similarity"), at_least=1)
+    table = edge_table(made, at_least=1)
+    assert table.select("first", "in first", "in similarity").row(0) == ("A", "● holds", "● holds")
+    assert table["similarity"].dtype == pl.Float64
 
 
 def test_edges_in_several_contexts_are_combined():

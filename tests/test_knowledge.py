@@ -7,7 +7,14 @@ import pytest
 from files import PAYLOADS, toml_of, write_dataset, write_table
 
 from explorer.errors import InputError
-from explorer.knowledge import knowledge_beside, load_knowledge, read_gene_sets, read_relationships, read_source
+from explorer.knowledge import (
+    knowledge_beside,
+    load_knowledge,
+    read_gene_sets,
+    read_relationships,
+    read_source,
+    with_further,
+)
 from explorer.load import load_dataset
 from explorer.relationships import GeneSets, Relationships
 
@@ -187,3 +194,11 @@ def test_published_complexes(field):
     sets = read_source(field / "relationships" / "CORUM_clusters.tsv").sets
     assert sets["(E.F.G) complex"] == ("SNRPE", "SNRPF", "SNRPG")
     assert len(sets) == 2_696
+
+
+def test_further_sources_are_told_apart_by_their_names():
+    own, other = (Relationships.from_pairs(name, ["A"], ["B"]) for name in ("Pairs", "Others"))
+    assert with_further([own], [other]) == (own, other)
+    assert with_further([], []) == ()
+    with pytest.raises(InputError, match="two sources are called 'Pairs': rename one of the files"):
+        with_further([own, other], [own])

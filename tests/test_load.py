@@ -636,3 +636,116 @@ def test_real_files(field, name, roles, perturbations, alignment):
 def test_a_structured_npz_is_refused(field):
     with pytest.raises(InputError, match=r"can't tell what 'DeepProfiler_.*\.npz' is: expected .h5ad, .zarr, .parquet"):
         load_dataset(field / "formats" / "DeepProfiler_SQ00014812_A01_5.npz")
+
+
+# An embedding of perturbations from elsewhere, one row each, beside a screen of many rows.
+
+EMBEDDED = {"saw": [], "kind": "learned"}
+
+
+def embedding_of(names, n_features=3):
+    values = np.random.default_rng(len(names)).normal(size=(len(names), n_features)).astype(np.float32)
+    return values, feature_table(pl.DataFrame({"symbol": list(names)}), values)
+
+
+def assert_embedding(screen, names, values):
+    """Every row has its perturbation's row, or is NaN, and the map is the embedding itself."""
+    place = {name: row for row, name in enumerate(names)}
+    expected = np.array([values[place[label]] if label in place else np.full(3, np.nan) for label in LABELS])
+    ((_, found),) = screen.representation("prior").chunks()
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, expected)
+    made = build_map(screen, "prior")
+    shared = sorted(set(names) & set(LABELS))
+    assert list(made.names) == shared
+    np.testing.assert_allclose(made.profiles, values[[place[name] for name in shared]], rtol=1e-6)
+    n_without = int(np.isnan(expected).any(axis=1).sum())
+    assert not n_without or any(f"{n_without} rows with NaN" in note for note in made.recipe.notes)
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "h5ad", "zarr"])
+def test_an_embedding_of_perturbations_beside_many_rows(tmp_path, ending):
+    names = ["elsewhere", *PERTURBATIONS[::-1]]
+    values, table = embedding_of(names)
+    folder = write_dataset(tmp_path / "toy", {"representations/prior": {**EMBEDDED, "source": f"prior.{ending}"}})
+    if ending in ("csv", "parquet"):
+        write_table(folder / f"prior.{ending}", table)
+    else:
+        write_anndata(folder / f"prior.{ending}", anndata.AnnData(values, obs=pd.DataFrame(index=names)))
+    screen = screen_of(folder)
+    assert_embedding(screen, names, values)
+    with pytest.raises(InputError, match="no controls to align on"):
+        build_map(screen, "prior", alignment="center")
+
+
+def test_half_of_the_perturbations_have_an_embedding(tmp_path):
+    names = PERTURBATIONS[::2]
+    values, table = embedding_of(names)
+    folder = write_dataset(tmp_path / "toy", {"representations/prior": {**EMBEDDED, "source": "prior.csv"}})
+    write_table(folder / "prior.csv", table)
+    assert_embedding(screen_of(folder), names, values)
+
+
+def test_an_embedding_of_perturbations_beside_a_stored_screen_of_cells(tmp_path):
+    names = list(PERTURBATIONS)
+    values, _ = embedding_of(names)
+    cells = write_dataset(
+        tmp_path / "toy",
+        {
+            "contexts/cells/rows": "rows.h5ad",
+            "representations": {
+                "raw": {"kind": "simple", "source": "X"},
+                "prior": {**EMBEDDED, "source": "prior.h5ad"},
+            },
+        },
+    )
+    write_anndata(cells / "rows.h5ad", toy_anndata(csr=True))
+    obs = pd.DataFrame({"symbol": names}, index=[str(number) for number in range(len(names))])
+    write_anndata(cells / "prior.h5ad", anndata.AnnData(values, obs=obs))
+    assert_embedding(screen_of(cells), names, values)
+
+
+def test_an_embedding_within_each_of_several_contexts_of_a_file(tmp_path):
+    names = list(PERTURBATIONS)
+    values, table = embedding_of(names)
+    folder = write_card(
+        tmp_path / "toy",
+        {
+            "contexts": {plate: {"rows": "rows.csv", "where": {"plate": plate}} for plate in ("p0", "p1")},
+            "representations": {"raw": {"kind": "simple", "source": "X"}, "prior": {**EMBEDDED, "source": "prior.csv"}},
+        },
+    )
+    write_table(folder / "rows.csv", feature_table(observations(), RAW))
+    write_table(folder / "prior.csv", table)
+    for number, plate in enumerate(("p0", "p1")):
+        screen = load_screen(load_dataset(folder), plate)
+        ((_, found),) = screen.representation("prior").chunks()
+        labels = LABELS[number::2]
+        expected = [values[names.index(label)] if label in names else np.full(3, np.nan) for label in labels]
+        np.testing.assert_array_equal(found, np.array(expected))
+
+
+def test_an_embedding_of_the_very_rows_is_taken_as_it_is(tmp_path):
+    folder = write_dataset(tmp_path / "toy", {"representations/latent/saw": []})
+    ((_, found),) = screen_of(folder).representation("latent").chunks()
+    np.testing.assert_array_equal(found, LATENT)
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda path: write_table(path, embedding_of([name.lower() for name in PERTURBATIONS])[1]),
+         "share no perturbation, expected 3 or more: the nearest are "),
+        (lambda path: write_table(path, embedding_of(2 * PERTURBATIONS)[1]), "more than once"),
+        (lambda path: write_table(path, pl.DataFrame({"x": [1.0, 2.0], "y": [0.0, 1.0]})), "names no perturbations"),
+        (lambda path: path.write_text("symbol\nTP53\n"), "no numeric feature column"),
+        (lambda path: path.write_bytes(b"\xff\xfe\x00"), "prior.csv"),
+    ],
+)  # fmt: skip
+def test_an_embedding_that_can_not_be_used_says_why_and_leaves_the_rest_of_use(tmp_path, write, message):
+    folder = write_dataset(tmp_path / "toy", {"representations/prior": {**EMBEDDED, "source": "prior.csv"}})
+    write(folder / "prior.csv")
+    screen = screen_of(folder)
+    assert build_map(screen, "raw").n_perturbations == build_map(screen, "latent").n_perturbations
+    with pytest.raises(InputError, match=message):
+        build_map(screen, "prior")

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from explorer.errors import InputError
-from explorer.matching import RowNames
+from explorer.matching import RowNames, places_by_perturbation
 from explorer.screen import Roles
 
 UNIQUE = pl.DataFrame({"gene": ["a", "b", "c"]})
@@ -112,3 +112,44 @@ def test_a_column_of_other_names_is_never_passed_over(rows):
 def test_a_column_that_names_some_rows_says_which_are_missing():
     with pytest.raises(InputError, match=r"lacks 1 row \('r3'\) and has 1 row the screen has not \('r4'\)"):
         names_of(STORED).order_of_table(pl.DataFrame({"cell": ["r1", "r2", "r4"]}), "other")
+
+
+LABELS = pl.Series("gene", ["b", "a", "control", "c", "b", "d"])
+
+
+@pytest.mark.parametrize(
+    ("table", "places"),
+    [
+        ({"gene": ["a", "b", "c"]}, [1, 0, -1, 2, 1, -1]),
+        ({"_row": ["c", "zz", "b", "a"]}, [2, 3, -1, 0, 2, -1]),
+        ({"note": ["x", "y", "x"], "symbol": ["c", "b", "a"], "size": [1.0, 2.0, 3.0]}, [1, 2, -1, 0, 1, -1]),
+        # The column that names most is taken; what it repeats or leaves out of others' names is of no account.
+        ({"gene": ["a", "b", "c", "z", "z", None], "alias": ["a", "q", "r", "s", "t", "u"]}, [1, 0, -1, 2, 1, -1]),
+        ({"one": ["d", "c", "b"], "gene": ["a", "b", "c"]}, [1, 0, -1, 2, 1, -1]),
+        ({"gene": ["a", "b", "c", "d", "control"]}, [1, 0, 4, 2, 1, 3]),
+    ],
+)
+def test_rows_find_the_line_of_their_perturbation(table, places):
+    found = places_by_perturbation(pl.DataFrame(table), LABELS, column="gene", origin="e.csv")
+    assert found.tolist() == places
+
+
+def test_perturbations_called_by_numbers_find_their_lines():
+    found = places_by_perturbation(
+        pl.DataFrame({"drug": [7, 5, 6], "x": [0.0, 1.0, 2.0]}), pl.Series([5, 6, 6, 7]), column="drug", origin="e.csv"
+    )
+    assert found.tolist() == [1, 2, 2, 0]
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"x": [1, 2, 3]}, "'e.csv' names no perturbations: give it a text column"),
+        ({"gene": ["A", "B", "C"]}, "'e.csv' and the screen share no perturbation, .* 'A' and 'a'"),
+        ({"gene": ["a", "b", "Control"]}, "share only 2 perturbations, expected 3 or more: .* 'Control' and 'control'"),
+        ({"gene": ["a", "b", "b", "c"]}, "'e.csv' names perturbations more than once: 'b'; give it one row each"),
+    ],
+)
+def test_an_embedding_of_other_perturbations_says_so(table, message):
+    with pytest.raises(InputError, match=message):
+        places_by_perturbation(pl.DataFrame(table), LABELS, column="gene", origin="e.csv")

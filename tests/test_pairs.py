@@ -91,7 +91,7 @@ def test_sums_of_additive_pairs_are_better_than_one_single():
     target = planted(halves=True)
     found = predict_pairs(target, pairs=found_in(target))
     assert found.verdict == "predicts better"
-    assert found.reason.endswith("over 8 pairs")
+    assert found.reason.endswith("over 8 pairs, and every baseline is beaten")
     assert (found.simple, found.learned, found.task) == ("larger single alone", "sum of the singles", "pairs")
     assert [(test.against, test.kind) for test in found.tests] == [("mean", "baseline"), ("no change", "baseline")]
     assert (found.n_perturbations, found.n_blocks) == (8, 8)

@@ -1,5 +1,7 @@
 """The saved page of contexts: whole, escaped, with the sentences and figures of the page."""
 
+from dataclasses import replace
+
 import polars as pl
 import pytest
 import verdicts
@@ -56,6 +58,8 @@ def test_page_says_what_the_notebook_says(catalog, made):
     assert text.count("window.vegaEmbed=") == 1, "once for all charts"
     for said in (
         *wording_contexts.query_sentences(made, MARKUP[0]),
+        *wording_contexts.layout_sentences(made),
+        held_tables.DECOYS_NOTE,
         *(part for row in wording_contexts.map_sentences(made) for part in row),
         *(part for row in wording_contexts.passport_rows(made) for part in row),
         *(part for row in wording_contexts.difference_rows(made) for part in row),
@@ -68,6 +72,13 @@ def test_page_says_what_the_notebook_says(catalog, made):
         assert said in page.text, said
     assert "Not computed when" not in page.text
     assert "nan" not in page.text.replace("finance", "")
+
+
+def test_a_query_that_is_not_active_is_said_to_be(catalog, made):
+    quiet = replace(made, inactive=frozenset({MARKUP[0]}))
+    said = wording_contexts.inactive_sentence(quiet, MARKUP[0])
+    assert said
+    assert said in Page(contexts_page(catalog, quiet, query=MARKUP[0])).text
 
 
 def test_a_long_list_of_edges_is_cut_and_said(catalog, made, monkeypatch):

@@ -75,6 +75,8 @@ def server(tmp_path_factory) -> Iterator[str]:
     changes = {key: PAYLOADS[0] for key in ("title", "license", "citation", "description", "provenance")}
     changes |= {"roles/perturbation": PAYLOADS[1], "defaults/query": PAYLOADS[2], "defaults/align": "none"}
     changes |= {f"contexts/{name}/technique": PAYLOADS[3] for name in ("alpha", "beta")}
+    # What is known, so that the page begins with alpha from it.
+    changes["defaults/context"] = "beta"
     root = verdicts.write_catalog(tmp_path_factory.mktemp("hostile"), changes, names=NAMES)
     cache = {"EXPLORER_CACHE": str(tmp_path_factory.mktemp("cache"))}
     with serve_notebook(APP, "--data", str(root), env=cache) as url:

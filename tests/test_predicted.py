@@ -70,7 +70,9 @@ NAN = float("nan")
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    return toys.write_catalog(tmp_path_factory.mktemp("predicted"), {"defaults/align": "none"})
+    # The usual context is what is known, so that the other one is predicted.
+    changes = {"defaults/align": "none", "defaults/context": "beta"}
+    return toys.write_catalog(tmp_path_factory.mktemp("predicted"), changes)
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +175,7 @@ def test_sources_of_other_datasets(two):
     assert (view.plan.source, view.plan.simple, view.plan.learned) == ("toy/beta", "raw", "other")
     assert side_options(two, view.plan, "learned") == ("other", "raw")
     assert side_options(two, view.plan, "simple") == ("raw", "other")
-    asked = {**ASKED, "dataset": "own", "source": "toy/beta", "learned": "other"}
+    asked = {**ASKED, "dataset": "own", "context": "beta", "source": "toy/beta", "learned": "other"}
     assert checked_plan(two, **asked) == view.plan
     with pytest.raises(InputError, match="unknown learned representation 'latent'"):
         checked_plan(two, **{**asked, "learned": "latent"})

@@ -20,7 +20,7 @@ from toys import write_known
 
 from explorer import predictions
 from explorer.aggregate import build_map
-from explorer.catalog import open_catalog, shared_screen
+from explorer.catalog import Catalog, open_catalog, shared_screen
 from explorer.errors import InputError
 from explorer.keeping import Shared
 from explorer.known import known_pairs
@@ -32,9 +32,12 @@ from explorer.predictions import (
     PredictionPlan,
     check_plan,
     default_plan,
+    default_target,
     prediction_json,
     shared_prediction,
     target_names,
+    unstated_sides,
+    usual_context,
 )
 from explorer.targets import target_of
 from explorer.text import json_text
@@ -260,6 +263,41 @@ def test_what_saw_the_target_is_shown_and_locked(toy):
     assert found.primary.excludes_zero
     both = shared_prediction(toy, replace(PLAN, task="prior", simple="letters", learned="words", source="soft"))
     assert both.verdict != "locked"
+
+
+def test_an_embedding_of_one_file_saw_all_of_its_contexts(toy):
+    dataset = toy.dataset("toy")
+    contexts = {name: replace(entry, rows="one.h5ad") for name, entry in dataset.card.contexts.items()}
+    cards = dict(dataset.card.representations)
+
+    def lock(rows, **changes):
+        changed = {**cards, "latent": replace(cards["latent"], **changes)}
+        card = replace(dataset.card, contexts=rows, representations=changed)
+        return predictions._lock(Catalog({"toy": replace(dataset, card=card)}), PLAN)
+
+    said = lock(contexts, source="obsm/latent")
+    assert said.startswith("saw target: latent was made from soft too")
+    assert said.endswith(
+        'latent is a joint representation of one file; say saw = ["skin"] in the card if made from skin alone'
+    )
+    # Where the card says so, or the file is the context's own, or what was measured is in it, it saw its own alone.
+    assert lock(contexts, source="obsm/latent", saw=("skin",)) == ""
+    assert lock(dataset.card.contexts, source="obsm/latent") == ""
+    assert lock(contexts, source="layers/latent") == lock(contexts, source="X") == ""
+
+
+def test_what_is_predicted_first(toy):
+    dataset = toy.dataset("toy")
+    assert (default_target(dataset), usual_context(dataset, "soft")) == ("soft", "skin")
+    assert (default_target(dataset, source="soft"), usual_context(dataset, "skin")) == ("skin", "soft")
+    known = replace(dataset, card=replace(dataset.card, defaults={"context": "soft"}))
+    assert (default_target(known), usual_context(known, "skin")) == ("skin", "soft")
+
+
+def test_what_cards_leave_unsaid(toy):
+    assert unstated_sides(toy, PLAN) == ("raw", "latent")
+    assert unstated_sides(toy, replace(PLAN, learned="words")) == ("raw",)
+    assert unstated_sides(toy, replace(PLAN, task="pairs", source="")) == ()
 
 
 def test_without_known_groups_it_is_locked(tmp_path):

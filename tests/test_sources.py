@@ -16,6 +16,7 @@ from explorer.sources import (
     ReorderedSource,
     SelectedSource,
     SparseSource,
+    SpreadSource,
     as_source,
     digest_file,
     in_blocks,
@@ -219,3 +220,35 @@ def test_digest_of_a_folder_is_of_names_and_contents(tmp_path):
     a, b, c, d = (digest_file(tmp_path / name) for name in "abcd")
     assert a == b
     assert len({a, c, d}) == 3
+
+
+def test_rows_that_stand_for_many_are_read_once_and_are_nan_where_there_is_none():
+    read = []
+
+    class Counted(ArraySource):
+        def read(self, start, stop):
+            read.append((start, stop))
+            return super().read(start, stop)
+
+    places = np.array([3, -1, 0, 3, 3, -1, 2])
+    expected = np.where((places >= 0)[:, None], RAW[places], np.nan)
+    source = SpreadSource(Counted(RAW), places)
+    assert source.shape == (7, RAW.shape[1])
+    assert read == []
+    for start, stop in itertools.combinations(range(8), 2):
+        found = source.read(start, stop)
+        assert found.dtype == np.float32
+        np.testing.assert_array_equal(found, expected[start:stop])
+    read.clear()
+    source.read(0, 7)
+    assert sum(stop - start for start, stop in read) <= 4
+    others = (
+        SpreadSource(ArraySource(RAW), places[::-1].copy()),
+        SpreadSource(ArraySource(2 * RAW), places),
+        SpreadSource(ArraySource(RAW), places, "no names"),
+        ReorderedSource(ArraySource(RAW), places),
+    )
+    assert source.fingerprint() == SpreadSource(ArraySource(RAW), places).fingerprint()
+    assert len({source.fingerprint(), *(other.fingerprint() for other in others)}) == 5
+    with pytest.raises(InputError, match="no names"):
+        others[2].read(0, 1)

@@ -20,7 +20,9 @@ from explorer.wording_contexts import (
     figure_heading,
     general_sentence,
     head,
+    inactive_sentence,
     label_sentence,
+    layout_sentences,
     limits,
     map_sentences,
     overlap_notes,
@@ -80,7 +82,17 @@ def test_query():
     assert said.startswith("1 of 4 neighbours holds in beta (matched decoys: .2). 1 not seen, although beta shows ")
     assert said.endswith("1 silent: one of the two is not active there. 1 cannot be judged.")
     assert tone(found, "A") == "neutral"
-    assert tone(found, "F") == "success"
+    assert tone(found, "F") == "neutral", "no layout is declared"
+    assert layout_sentences(found) == ["Layout not declared: shared plate positions would look like replication."]
+    fine = held_of(notes=())
+    assert layout_sentences(fine) == []
+    assert (tone(fine, "F"), tone(fine, "A")) == ("success", "neutral")
+    assert inactive_sentence(fine, "F") == ""
+    quiet = replace(fine, inactive=frozenset({"F"}))
+    assert tone(quiet, "F") == "neutral"
+    assert inactive_sentence(quiet, "F") == (
+        "F is not distinguishable from controls in alpha: its neighbours are likely to mean nothing."
+    )
     assert general_sentence(found, "A") == ""
     assert head(found, "nobody") == "nobody has no neighbours to look for"
 
@@ -96,6 +108,11 @@ def test_two_others():
     assert head(found, "A") == "What holds of A's neighbours: 1 of 4 in beta and 1 of 4 in gamma"
     assert general_sentence(found, "A") == (
         "With the tests combined (q ≤ .1), of 4 neighbours 1 holds in both others and 1 holds in at least 1 of the 2."
+    )
+    several = replace(found.report, labels=found.report.labels.with_columns(pl.lit("holds").alias("label")))
+    assert general_sentence(replace(found, report=several), "A").endswith(
+        " In one context or another, each by its own test, 4 hold: combined, each edge is tested once for both, which "
+        "asks for more."
     )
     assert general_sentence(found).startswith("With the tests combined (q ≤ .1), of 6 edges 3 hold in both others and")
 
@@ -153,6 +170,9 @@ def test_limits():
     assert "Absent from beta" not in rows
     assert rows["To be known"].startswith("Layout not declared")
     assert "specific" in rows["Not seen is not absent"]
+    assert list(dict(limits(held_of(others=("beta", "gamma"), note="its own repeatability is unknown"))))[1:2] == [
+        "Replicates of beta and gamma"
+    ]
     known = dict(limits(held_of()))
     assert known["Replicates of beta"].startswith("An estimated 75 % of the edges found in one half")
     assert known["Absent from beta"] == "No edge is said to be absent: more than 25 % of them would be wrong."

@@ -28,22 +28,23 @@ SAW = "saw target: latent was made from alpha too, which is to be predicted, so 
             {},
             "Predicts better",
             "success",
-            "From beta, latent predicts perturbations that nobody has made in alpha better than raw and every placebo: "
-            "+.050 in correlation, 95 % interval +.030 to +.070, 40 units.",
+            "From beta, latent predicts perturbations that nobody has made in alpha better than raw and every "
+            "baseline and every placebo: +.050 in correlation, 95 % interval +.030 to +.070, 40 units.",
             "choose by what latent predicts for alpha",
         ),
         (
-            {"tests": COPY},
+            {"verdict": "not shown", "tests": COPY},
             "Better than raw, not shown to beat a copy of the other context",
             "neutral",
-            "better than raw and every placebo, but not shown to be better than a copy of the other context: +.050",
+            "better than raw does (+.050 in correlation, 95 % interval +.030 to +.070, 40 units), but is not shown to "
+            "beat a copy of the other context.",
             "a copy of the other context is simpler",
         ),
         (
-            {"tests": NOT_MEAN},
+            {"verdict": "not shown", "tests": NOT_MEAN},
             "Better than raw, not shown to beat a mean",
             "neutral",
-            "but not shown to be better than a mean: +.050",
+            "but is not shown to beat a mean.",
             "do not choose by latent: the mean profile of all perturbations, which tells none from another, is not",
         ),
         (
@@ -170,7 +171,16 @@ def test_what_a_verdict_rests_on():
         "+.250 to +.350)."
     )
     assert "A repeat of the same measurement would reach .80" in evidence["Ceiling"]
-    assert "made in beta and saw no cell of alpha" in evidence["With what right"]
+    assert evidence["With what right"].startswith(
+        "By the card both representations were made without any cell of alpha. The perturbations were made in beta; "
+    )
+    assert wording.right_sentence(predicted(unstated=("raw", "latent"))).startswith(
+        "The card does not say what they were made from; taken to be beta alone. The perturbations were made in beta; "
+    )
+    assert wording.right_sentence(predicted(unstated=("raw",))).startswith(
+        "By the card latent saw no cell of alpha; it does not say what raw was made from, which is taken to be beta "
+        "alone."
+    )
     assert "5 folds dealt by groups, and a buffer round the one" in evidence["Split"]
     assert "kept 87 % of the others for training." in evidence["Split"]
     assert evidence["To be known"] == "3 perturbations have no profile in beta."
@@ -268,9 +278,20 @@ def test_six_pairs_are_tested():
     )
     found = predicted(tested)
     assert wording.verdict_sentence(found) == (
-        "sum of the singles predicts pairs better than larger single alone: +.100 in correlation, 95 % interval +.050 "
-        "to +.150, 8 pairs."
+        "sum of the singles predicts pairs better than larger single alone and every baseline: +.100 in "
+        "correlation, 95 % interval +.050 to +.150, 8 pairs."
     )
+    assert wording.meaning_sentence(found).startswith("For your next experiments: choose by what sum of the singles")
+    for changes in (
+        {"verdict": "not shown", "primary": replace(tested.primary, estimate=0.01)},
+        {"verdict": "underpowered", "primary": replace(tested.primary, n_discordant=5)},
+    ):
+        assert wording.meaning_sentence(predicted(replace(tested, **changes))) == (
+            "For your next experiments: nothing yet. The sum of the singles and the larger single alone are not told "
+            "apart, so that neither is to be preferred."
+        )
+    worse = replace(tested, verdict="predicts worse", primary=replace(tested.primary, estimate=-0.1))
+    assert "predict from larger single alone" in wording.meaning_sentence(predicted(worse))
     assert "8 pairs of equal weight, 8 of which differ" in dict(wording.evidence(found))["Figures"]
 
 
