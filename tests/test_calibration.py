@@ -106,7 +106,13 @@ def test_the_bounds_can_fail():
     assert not at_most(40, 500, MOST_ERROR)
 
 
-@pytest.mark.parametrize("kind", NULL_KINDS)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=[pytest.mark.slow] if kind in ("huge groups", "exchangeable") else [])
+        for kind in NULL_KINDS
+    ],
+)
 def test_equal_maps_are_seldom_told_apart(kind):
     intervals = intervals_of(PlantedDesign.of_kind(kind), 80)
     assert at_most(found_better(intervals), 80, MOST_ERROR)

@@ -306,6 +306,7 @@ def test_the_catalog_offers_it(demo):
     assert catalog.problems == {}
 
 
+@pytest.mark.slow
 def test_the_first_view_is_answered(demo):
     catalog = open_catalog(demo)
     view, problems = read_view({"dataset": "perturbseq"}, catalog)

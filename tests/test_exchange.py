@@ -311,6 +311,7 @@ def test_the_true_number_lies_where_expectations_meet():
     assert true_number(heights, 0.6) == INFINITE
 
 
+@pytest.mark.slow
 def test_the_set_holds_the_true_number():
     # The benchmark does this with hundreds of screens of every kind. Equal maps of two replicates are worth two.
     line = measure("exchangeable", advantage=0.0, n_screens=12)

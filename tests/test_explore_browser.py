@@ -340,6 +340,7 @@ def test_click_on_a_point_makes_it_the_query(explore, names, side):
     explore.wait_for_first_column("neighbour of", expected_neighbors(query=names[index]))
 
 
+@pytest.mark.slow
 def test_example_is_one_click_away(explore):
     explore.page.get_by_role("link", name="USP22 in soft_tissue").click()
     explore.wait_for_answer("USP22")
@@ -487,6 +488,7 @@ def updates_of_maps(visit: Visit) -> Iterator[list[tuple[set[str], int]]]:
         visit.page.remove_listener("websocket", listen)
 
 
+@pytest.mark.slow
 def test_each_picture_travels_once(server, visit, names):
     with updates_of_maps(visit) as updates, opened(visit, server, query="NDUFV2") as explore:
 

@@ -155,6 +155,7 @@ def test_the_sentence_says_it(usual):
     )
 
 
+@pytest.mark.slow
 def test_equal_arguments_give_equal_answers(usual):
     again = judge_power(QUICK, advantage=0.2, n_screens=60)
     assert again == usual
