@@ -252,6 +252,7 @@ def test_predict_with_groups_of_a_file_is_not_locked(run, tmp_path):
     refused(run, "rename one of the files", *given, "--relationships", path, path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("align", [(), ("--align", "none")])
 def test_embeddings_of_the_perturbations_predict_what_they_never_saw(run, tmp_path, align):
     cards = {

@@ -188,6 +188,7 @@ def one(name):
     return next(job for job in jobs.JOBS if job.name == name)
 
 
+@pytest.mark.slow
 def test_a_run_without_peers_writes_json(tmp_path, monkeypatch, capsys):
     rows = dict(jobs.ROWS, features=6, perturbations=8, controls_percent=30)
     made = [small(one("knn"), fixed={"features": 8, "k": 5}), small(one("stream"), fixed=rows)]

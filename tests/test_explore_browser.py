@@ -382,6 +382,7 @@ def test_brush_lists_exactly_what_is_inside(explore, names):
     explore.page.get_by_role("heading", name="Selected in the maps").wait_for(state="detached")
 
 
+@pytest.mark.slow
 def test_representation_switch_keeps_camera_and_selection(explore, names):
     brush(explore, names)
     explore.page.get_by_role("button", name="zoom in").first.click()
@@ -431,6 +432,7 @@ def test_context_switch_keeps_the_query(explore):
     assert explore.notices() == []
 
 
+@pytest.mark.slow
 def test_alignment(explore):
     explore.choose("Alignment", "center-scale")
     explore.wait_for_parameter("align", "center-scale")

@@ -65,7 +65,7 @@ def test_perturbseq_demo(app):
     assert found["perturbation_notice"] == ""
     assert found["problems"] == ()
     answer = found["answer"]
-    assert (answer.plan.task, answer.plan.context, answer.plan.source) == ("transfer", "line_A", "line_B")
+    assert (answer.plan.task, answer.plan.context, answer.plan.source) == ("transfer", "line_B", "line_A")
     assert (answer.prediction.simple, answer.prediction.learned) == ("pseudobulk", "scvi")
     assert answer.prediction.verdict in ("predicts better", "not shown", "predicts worse")
     assert found["perturbation"] == "P119", "the query of the card"
