@@ -53,7 +53,7 @@ from explorer.catalog import (
     shared_map,
     shared_screen,
 )
-from explorer.contexts import AbsentSet, ContextReport, ContextSide, compare_contexts, said_once
+from explorer.contexts import AbsentSet, ContextReport, ContextSide, check_at_least, compare_contexts, said_once
 from explorer.edges import EdgeTests
 from explorer.errors import InputError, shown, unknown_name
 from explorer.judgements import Source, digest_of, own_sources, remember, usual_alignment
@@ -289,6 +289,8 @@ def shared_report(
     say = progress or (lambda what, share: None)
     check_seed(seed)
     labels = _labels(here, others)
+    # Before a map is made: the command line takes any number.
+    check_at_least(at_least, len(others))
     datasets = {place.dataset: catalog.dataset(place.dataset) for place in (here, *others)}
     before = {name: identity_of(dataset) for name, dataset in datasets.items()}
     sides, notes = [], []

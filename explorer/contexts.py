@@ -213,7 +213,7 @@ def compare_contexts(
     Benjamini and Heller 2008, doi:10.1111/j.1541-0420.2007.00984.x (partial conjunction).
     """
     _check_labels(discovery, others)
-    wanted = _wanted(at_least, len(others))
+    wanted = check_at_least(at_least, len(others))
     names, notes = _common_names(discovery, others)
     _check_size(names, (discovery, *others), k=k)
     say = progress or (lambda _what, _share: None)
@@ -327,8 +327,14 @@ def _check_labels(discovery: ContextSide, others: Sequence[ContextSide]) -> None
         raise InputError(msg)
 
 
-def _wanted(at_least: int | None, n_others: int) -> int:
-    """Check in how many other contexts an edge must hold: more than half of them, where none is asked for."""
+def check_at_least(at_least: int | None, n_others: int) -> int:
+    """Check in how many other contexts an edge must hold: more than half of them, where none is asked for.
+
+    Raises
+    ------
+    InputError
+        When there are not so many.
+    """
     if at_least is None:
         return n_others // 2 + 1
     if isinstance(at_least, bool) or not isinstance(at_least, int) or not 1 <= at_least <= n_others:

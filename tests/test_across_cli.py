@@ -149,8 +149,9 @@ def test_contexts_inside_one_file(run, tmp_path):
         ("unknown representation 'scv': did you mean 'scvi'", ("--learned", "scv")),
         ("unknown alignment 'centre': did you mean 'center'", ("--align", "centre")),
         ("unknown perturbation 'P1190'", ("--query", "P1190")),
-        ("k", ("-k", "0")),
-        ("seed", ("--seed", "-1")),
+        ("choose at least 1, at most 2", ("--at-least", "3")),
+        ("k = 0 neighbours can't be had", ("-k", "0")),
+        ("a seed of -1 can't be used", ("--seed", "-1")),
     ],
 )
 def test_what_contexts_refuses(run, message, arguments):
