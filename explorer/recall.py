@@ -204,7 +204,7 @@ def control_pairs(
     if not known:
         return ()
     taken = np.unique(np.concatenate([_codes(source.first, source.second, n) for source in known]))
-    effect = _effect_bins(perturbation_map.norms)
+    effect = effect_bins(perturbation_map.norms)
     rng = np.random.default_rng(seed)
     return tuple(_drawn(source, effect, taken, rng=rng) for source in known)
 
@@ -281,8 +281,19 @@ def _within_groups(source: KnownPairs, chosen: Flags) -> Floats:
     return np.asarray((pairs @ member).multiply(member).sum(axis=0)).ravel()
 
 
-def _effect_bins(norms: Floats) -> Rows:
-    """Tenth of the map, from 1, by length of the profile; 0 for a length of zero."""
+def effect_bins(norms: Floats) -> Rows:
+    """Tell which tenth of the map each perturbation is in by the length of its profile.
+
+    Parameters
+    ----------
+    norms
+        Length of each profile, shape (n_perturbations,).
+
+    Returns
+    -------
+    numpy.ndarray
+        From 1, the shortest; 0 for a length of zero.
+    """
     bins = np.zeros(len(norms), dtype=np.intp)
     has_effect = norms > 0
     if has_effect.any():
@@ -309,13 +320,13 @@ def _drawn(source: KnownPairs, effect: Rows, taken: npt.NDArray[np.int64], *, rn
     for level, cell in enumerate((effect * N_DEGREE_BINS + degree, effect, np.zeros_like(effect))):
         if not len(left):
             break
-        one, other = _pairs_of_cells(cell, annotated, (source.first[left], source.second[left]), taken=taken, rng=rng)
+        one, other = pairs_of_cells(cell, annotated, (source.first[left], source.second[left]), taken=taken, rng=rng)
         first[left], second[left], relaxed[left] = one, other, level
         left = left[one < 0]
     return ControlPairs(first, second, relaxed)
 
 
-def _pairs_of_cells(
+def pairs_of_cells(
     cell: Rows,
     candidates: Rows,
     like: tuple[Rows, Rows],
@@ -323,7 +334,26 @@ def _pairs_of_cells(
     taken: npt.NDArray[np.int64],
     rng: np.random.Generator,
 ) -> tuple[Rows, Rows]:
-    """Draw for each pair another one whose members lie in the same cells, not taken; −1 where there is none."""
+    """Draw for each pair another one whose members lie in the same cells.
+
+    Parameters
+    ----------
+    cell
+        Cell of each perturbation, from 0, shape (n_perturbations,).
+    candidates
+        Rows that may be drawn, one or more of each cell that a pair is in.
+    like
+        First and second rows of the pairs.
+    taken
+        Pairs that may not be drawn, one or more: ``lower row × n_perturbations + higher row``, sorted.
+    rng
+        What draws.
+
+    Returns
+    -------
+    tuple
+        First and second rows, a pair for each of `like`, not always different ones; −1 where no pair is left.
+    """
     n = len(cell)
     members = candidates[np.argsort(cell[candidates], kind="stable")]
     n_cells = int(cell.max()) + 1

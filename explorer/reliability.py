@@ -150,7 +150,7 @@ def calibrate_similarity(
     n_pairs, step = _count_steps(perturbation_map, rows, pooled)
     n_known = np.bincount(step, minlength=_N_STEPS)
     met = np.flatnonzero(n_pairs)
-    probability = _isotonic(n_pairs, n_known)[met]
+    probability = isotonic_share(n_pairs, n_known)[met]
     curve = pl.DataFrame(
         {
             "similarity": (met - _CENTRE) * STEP,
@@ -274,7 +274,7 @@ def _judged(
     # Pairs that are not known are dealt one by one, which a multinomial split of their counts does exactly.
     others = rng.multinomial(n_pairs - known.sum(axis=0), np.full(n_folds, 1 / n_folds)).T
     every = known + others
-    predicted = np.stack([_isotonic(n_pairs - every[own], known.sum(axis=0) - known[own]) for own in range(n_folds)])
+    predicted = np.stack([isotonic_share(n_pairs - every[own], known.sum(axis=0) - known[own]) for own in range(n_folds)])
     table = reliability_table(predicted.ravel(), every.ravel(), known.ravel())
     # The same bins again, for the known pairs one by one: whose are they?
     number = _bins(predicted.ravel(), every.ravel().astype(np.float64)).reshape(predicted.shape)
@@ -303,8 +303,25 @@ def _deal(unit: npt.NDArray[np.intp], *, n_units: int, n_folds: int, rng: np.ran
     return fold
 
 
-def _isotonic(n_pairs: npt.NDArray[np.integer], n_known: npt.NDArray[np.integer]) -> Floats:
-    """Probability of being known at each step, shape (n_steps,); steps without pairs lie between their neighbours'."""
+def isotonic_share(n_pairs: npt.NDArray[np.integer], n_known: npt.NDArray[np.integer]) -> Floats:
+    """Fit the probability of being known at each step, isotonic, shape (n_steps,).
+
+    Steps without pairs lie between their neighbours'.
+
+    Parameters
+    ----------
+    n_pairs, n_known
+        Pairs at each step, and those of them that are known, shape (n_steps,); one step has a pair at least.
+
+    Returns
+    -------
+    numpy.ndarray
+        Probabilities, not decreasing.
+
+    References
+    ----------
+    Zadrozny and Elkan 2002, doi:10.1145/775047.775151 (isotonic calibration).
+    """
     from sklearn.isotonic import IsotonicRegression
 
     met = np.flatnonzero(n_pairs > 0)

@@ -276,3 +276,37 @@ def effective_units(contributions: npt.ArrayLike) -> float:
     squares = np.asarray(contributions, dtype=np.float64) ** 2
     fourth = float((squares**2).sum())
     return float(squares.sum() ** 2 / fourth) if fourth > 0 else float("nan")
+
+
+def fisher_exact(table: npt.ArrayLike) -> float:
+    """Test whether the rows and columns of a table of counts go together: Fisher's exact test, two-sided.
+
+    Parameters
+    ----------
+    table
+        Counts, shape (2, 2).
+
+    Returns
+    -------
+    float
+        Probability of a table at most as likely as this one, its margins given; 1 where a margin is empty.
+
+    References
+    ----------
+    Fisher 1922, doi:10.2307/2340521.
+    """
+    from scipy.special import gammaln
+
+    counts = np.asarray(table, dtype=np.int64)
+    (a, b), (c, d) = counts.tolist()
+    rows, columns, total = (a + b, c + d), (a + c, b + d), a + b + c + d
+    possible = np.arange(max(0, columns[0] - rows[1]), min(rows[0], columns[0]) + 1, dtype=np.float64)
+
+    def log_choose(n: float, k: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return np.asarray(gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1))
+
+    logs = log_choose(rows[0], possible) + log_choose(rows[1], columns[0] - possible)
+    logs = logs - log_choose(total, np.array(float(columns[0])))
+    own = logs[int(a - possible[0])]
+    # Equally likely tables differ by rounding.
+    return float(min(1.0, np.exp(logs[logs <= own + 1e-7]).sum()))
