@@ -177,7 +177,7 @@ def other_places(catalog: Catalog, here: Place) -> tuple[Place, ...]:
     dataset = catalog.dataset(here.dataset)
     own = _names_in(dataset, here.context)
     found = [
-        _counterpart(catalog, dataset, context, like=here) for context in dataset.contexts if context != here.context
+        counterpart(catalog, dataset, context, like=here) for context in dataset.contexts if context != here.context
     ]
     for name in catalog.names:
         if name == here.dataset:
@@ -186,7 +186,7 @@ def other_places(catalog: Catalog, here: Place) -> tuple[Place, ...]:
         for context in other.contexts:
             try:
                 shares = len(own & _names_in(other, context)) >= FEWEST_SHARED
-                place = _counterpart(catalog, other, context, like=here) if shares else None
+                place = counterpart(catalog, other, context, like=here) if shares else None
             except InputError:
                 continue
             if place is not None:
@@ -214,7 +214,7 @@ def read_place(catalog: Catalog, text: str, *, like: Place) -> Place:
     where, colon, representation = text.partition(":")
     name, slash, context = where.rpartition("/")
     dataset = catalog.dataset(name if slash else like.dataset)
-    place = _counterpart(catalog, dataset, dataset.context(context), like=like)
+    place = counterpart(catalog, dataset, dataset.context(context), like=like)
     if not colon:
         return place
     if representation not in dataset.card.representations:
@@ -288,7 +288,7 @@ def shared_report(
     """
     say = progress or (lambda what, share: None)
     check_seed(seed)
-    labels = _labels(here, others)
+    labels = labels_of(here, others)
     # Before a map is made: the command line takes any number.
     check_at_least(at_least, len(others))
     datasets = {place.dataset: catalog.dataset(place.dataset) for place in (here, *others)}
@@ -367,7 +367,7 @@ def shared_overlap(
     """
     say = progress or (lambda what, share: None)
     check_seed(seed)
-    labels = _labels(here, (other,))
+    labels = labels_of(here, (other,))
     datasets = {place.dataset: catalog.dataset(place.dataset) for place in (here, other)}
     before = {name: identity_of(dataset) for name, dataset in datasets.items()}
     pairs = _both_have(catalog, here, other, needed=(simple, learned))
@@ -475,8 +475,17 @@ def _names_in(dataset: Dataset, context: str) -> frozenset[str]:
     return _remembered.get(key, make)
 
 
-def _counterpart(catalog: Catalog, dataset: Dataset, context: str, *, like: Place) -> Place:
-    """Find the representation and alignment of a context that are most like those of another."""
+def counterpart(catalog: Catalog, dataset: Dataset, context: str, *, like: Place) -> Place:
+    """Find the representation and alignment of a context that are most like those of another.
+
+    Parameters
+    ----------
+    catalog, dataset, context
+        The data sets on offer, and a context of one of them.
+    like
+        What the place is to be like: of another data set the representation of the same name is taken, else the first
+        of the same kind.
+    """
     if dataset.name == like.dataset:
         return replace(like, context=context)
     own = catalog.dataset(like.dataset)
@@ -491,8 +500,13 @@ def _counterpart(catalog: Catalog, dataset: Dataset, context: str, *, like: Plac
     return Place(dataset.name, context, next(alike, next(iter(cards))), align)
 
 
-def _labels(here: Place, others: Sequence[Place]) -> tuple[str, ...]:
+def labels_of(here: Place, others: Sequence[Place]) -> tuple[str, ...]:
     """Call contexts by their names, with that of their data set where it is another one.
+
+    Returns
+    -------
+    tuple of str
+        Of this context, and of each other.
 
     Raises
     ------
@@ -649,7 +663,7 @@ def _both_have(
     for name in own.card.representations:
         if name in needed or name in theirs.card.representations:
             place = replace(here, representation=name)
-            found = _counterpart(catalog, theirs, other.context, like=place)
+            found = counterpart(catalog, theirs, other.context, like=place)
             pairs[name] = place, replace(found, align=other.align)
     return pairs
 
