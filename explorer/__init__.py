@@ -1,7 +1,7 @@
 """What a learned representation of a perturbation screen shows that a simple one does not.
 
 The public names, in the order of the pipeline: screen, card, load, embed, moments, align, aggregate, relate,
-compare, judge, and what is known. Charts, panels, the catalog and the command line are imported by name.
+compare, judge, list what to test next, and what is known. Charts, panels, the catalog and the command line are imported by name.
 """
 
 from explorer.activity import Activity, PerturbationActivity, PositionConfound, measure_activity
@@ -29,6 +29,7 @@ from explorer.edges import EdgeTests, edge_tests, mutual_ranks, partial_conjunct
 from explorer.embed import double_center, effect_norm, principal_components, random_projection
 from explorer.energy import EnergyTest, energy_distance, energy_distances, energy_test, perturbation_energy
 from explorer.errors import InputError
+from explorer.evidence import Resampled, edge_support, resampled_support
 from explorer.exchange import ExchangeRate, exchange_rate, screen_exchange_rate
 from explorer.expression import (
     LogNormalizedSource,
@@ -38,14 +39,19 @@ from explorer.expression import (
     streamed_principal_components,
 )
 from explorer.folds import Folds, block_sets, group_folds
+from explorer.frozen import FrozenList, freeze
+from explorer.frozen_files import read_frozen, write_frozen
 from explorer.halves import replicate_halves
+from explorer.head_to_head import Census, HeadToHead, judge_census, take_census
 from explorer.hits import TopPairs, top_pairs
 from explorer.knowledge import load_knowledge, read_source
 from explorer.known import KnownPairs, Units, known_pairs, pool_units
 from explorer.layout import Layout, pca_layout, rotate_onto, umap_layout
 from explorer.load import Dataset, load_dataset, load_screen
 from explorer.moments import ScreenMoments, collect_moments, merge_moments
+from explorer.outcomes import Outcomes, Score, read_results, rehearse, score_results
 from explorer.overlap import AdjustedOverlap, adjusted_overlap, compare_overlaps, overlap_test
+from explorer.pair_scores import PairScores, score_pairs
 from explorer.pairs import pairs_of_names, predict_pairs
 from explorer.partners import chance_recall, partner_recall
 from explorer.passport import Passport, PassportComparison, compare_passports, confounding, passport_of
@@ -72,12 +78,15 @@ from explorer.reliability import Reliability, calibrate_similarity
 from explorer.repeatability import Repeatability, measure_repeatability
 from explorer.retrieval import Retrieval, chance_precision, replicate_precision
 from explorer.screen import Context, Representation, Roles, Screen
+from explorer.sealed import SealedKey, read_key
+from explorer.shortlist import Expectation, ListSide, PairFilter, Shortlist, expected_hits_of_rate, make_shortlist
 from explorer.significance import SignFlip, sign_flip
 from explorer.simulate import ScreenDesign, SimulatedScreen, simulate_screen
 from explorer.spelling import SharedNames, shared_names
 from explorer.tails import NullThresholds, null_thresholds
 from explorer.targets import Target, target_of
 from explorer.text import plain_text
+from explorer.track_record import TrackRecord, read_track_record
 from explorer.verdict import Judgement, judge, units_needed
 
 __version__ = "0.1.0"
@@ -90,6 +99,7 @@ __all__ = [
     "Agreement",
     "Alignment",
     "Card",
+    "Census",
     "Comparison",
     "Context",
     "ContextDesign",
@@ -101,19 +111,26 @@ __all__ = [
     "EdgeTests",
     "EnergyTest",
     "ExchangeRate",
+    "Expectation",
     "Folds",
+    "FrozenList",
     "GeneSets",
+    "HeadToHead",
     "InputError",
     "Judgement",
     "Knowledge",
     "KnownPairs",
     "Layout",
+    "ListSide",
     "LogNormalizedSource",
     "Neighborhood",
     "Neighborhoods",
     "NoiseCeiling",
     "NullThresholds",
+    "Outcomes",
     "OverlapDistribution",
+    "PairFilter",
+    "PairScores",
     "Passport",
     "PassportComparison",
     "PerturbationActivity",
@@ -135,18 +152,23 @@ __all__ = [
     "Reliability",
     "Repeatability",
     "Representation",
+    "Resampled",
     "Retrieval",
     "Roles",
+    "Score",
     "Screen",
     "ScreenDesign",
     "ScreenMoments",
+    "SealedKey",
     "SharedNames",
+    "Shortlist",
     "SignFlip",
     "SimulatedScreen",
     "Strata",
     "Target",
     "TechnicalFdr",
     "TopPairs",
+    "TrackRecord",
     "Units",
     "adjusted_overlap",
     "axis_strata",
@@ -168,6 +190,7 @@ __all__ = [
     "discrimination",
     "double_center",
     "edge_fdr",
+    "edge_support",
     "edge_tests",
     "effect_norm",
     "energy_distance",
@@ -175,10 +198,13 @@ __all__ = [
     "energy_test",
     "enrichment",
     "exchange_rate",
+    "expected_hits_of_rate",
     "fit_alignment",
+    "freeze",
     "graph_overlap",
     "group_folds",
     "judge",
+    "judge_census",
     "judge_power",
     "known_pairs",
     "layout_units",
@@ -186,6 +212,7 @@ __all__ = [
     "load_knowledge",
     "load_screen",
     "make_placebos",
+    "make_shortlist",
     "map_from_moments",
     "matched_control",
     "mean_absolute_error",
@@ -219,14 +246,22 @@ __all__ = [
     "rank_all",
     "rank_biased_overlap",
     "read_card",
+    "read_frozen",
+    "read_key",
+    "read_results",
     "read_source",
+    "read_track_record",
+    "rehearse",
     "relationship_recall",
     "replicate_halves",
     "replicate_precision",
     "replicate_scores",
+    "resampled_support",
     "residual_correlation",
     "ridge",
     "rotate_onto",
+    "score_pairs",
+    "score_results",
     "screen_exchange_rate",
     "shared_axis",
     "shared_names",
@@ -239,10 +274,12 @@ __all__ = [
     "strata",
     "streamed_principal_components",
     "subtract_arm_mean",
+    "take_census",
     "target_of",
     "technical_fdr",
     "top_pairs",
     "umap_layout",
     "units_needed",
+    "write_frozen",
     "write_layouts",
 ]

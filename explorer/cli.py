@@ -1,4 +1,4 @@
-"""The command line: what a file holds, a map of its rows, neighbours, the verdict, other contexts, predictions."""
+"""The command line: what a file holds, a map of its rows, neighbours, the verdict, contexts, predictions, lists."""
 
 from __future__ import annotations
 
@@ -20,9 +20,19 @@ from explorer.access import TOKEN_VARIABLE
 from explorer.activity import ACTIVE_Q, measure_activity
 from explorer.aggregate import build_map, checked_aggregate
 from explorer.align import METHODS, check_method
+from explorer.arguments import (
+    OneLineParser,
+    add_path,
+    add_relationships,
+    catalog_of,
+    dataset_and_context,
+    default_notes,
+    roles_of,
+    sides,
+)
 from explorer.build import build
-from explorer.card import CARD_FILE, cautions_about
-from explorer.catalog import Catalog, open_catalog, shared_map
+from explorer.card import cautions_about
+from explorer.catalog import open_catalog, shared_map
 from explorer.context_json import contexts_json
 from explorer.context_reports import (
     Place,
@@ -35,7 +45,7 @@ from explorer.context_reports import (
 )
 from explorer.context_text import contexts_text
 from explorer.digits import counted
-from explorer.errors import InputError, listed, shown, unknown_name
+from explorer.errors import InputError, shown
 from explorer.expression import PrincipalComponentsSource
 from explorer.held_tables import quiet_sentence
 from explorer.judge_report import judgement_text
@@ -43,6 +53,7 @@ from explorer.judged import JudgeView, judgement_json
 from explorer.judgements import default_alignment, own_sources, shared_judgement
 from explorer.knowledge import knowledge_beside, read_source
 from explorer.labels import label_rows
+from explorer.list_commands import add_list_commands
 from explorer.load import Dataset, load_dataset, load_screen
 from explorer.moments import describe_excluded, excluded_rows
 from explorer.partners import DEFAULT_K
@@ -57,7 +68,6 @@ from explorer.sources import SpreadSource
 from explorer.terminal import one_line, print_json, print_lines, rows_bar, say_error, say_notes, steps_bar
 from explorer.totals import require_totals_memory
 from explorer.verdict import DEFAULT_BUDGET
-from explorer.view import default_sides
 from explorer.wording import activity_sentence, position_sentences
 from explorer.write import check_target, write_map
 
@@ -106,14 +116,8 @@ class _SeveralProblems(Exception):
         self.problems = tuple(problems)
 
 
-class _OneLineParser(argparse.ArgumentParser):
-    def error(self, message: str) -> Any:
-        msg = f"{message} (see {self.prog} --help)"
-        raise InputError(msg)
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _OneLineParser(prog="explorer", description="Perturbation maps: simple and learned, side by side.")
+    parser = OneLineParser(prog="explorer", description="Perturbation maps: simple and learned, side by side.")
     parser.add_argument("--version", action="version", version=f"explorer {__version__}")
     parser.set_defaults(run=None)
     commands = parser.add_subparsers(metavar="COMMAND")
@@ -121,11 +125,11 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser(
         "check", help="say what a dataset, a catalog or a file holds, and whether it can be used"
     )
-    _add_path(check)
+    add_path(check)
     check.set_defaults(run=_check)
 
     neighbors = commands.add_parser("neighbors", help="list the nearest perturbations of one perturbation")
-    _add_path(neighbors)
+    add_path(neighbors)
     neighbors.add_argument("query", metavar="QUERY", help="the perturbation")
     neighbors.add_argument("--representation", metavar="R", help="name of the representation (default: the only one)")
     neighbors.add_argument("--context", metavar="C", help="name of the context (default: the card's)")
@@ -135,7 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     neighbors.set_defaults(run=_neighbors)
 
     build = commands.add_parser("build", help="make a map of a screen's rows, of any number, and write it as h5ad")
-    _add_path(build)
+    add_path(build)
     build.add_argument("--representation", metavar="R", help="name of the representation (default: the only one)")
     build.add_argument("--out", required=True, type=Path, metavar="MAP.h5ad", help="file to write")
     build.add_argument("--context", metavar="C", help="name of the context (default: the card's)")
@@ -146,7 +150,7 @@ def _parser() -> argparse.ArgumentParser:
     build.set_defaults(run=_build)
 
     judge = commands.add_parser("judge", help="judge a learned representation against a simple one")
-    _add_path(judge)
+    add_path(judge)
     judge.add_argument("--simple", metavar="S", help="name of the simple representation (default: the only one)")
     judge.add_argument("--learned", metavar="L", help="name of the learned representation (default: the only one)")
     judge.add_argument("--context", metavar="C", help="name of the context (default: the card's)")
@@ -156,7 +160,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"one of {', '.join(METHODS)} (default: the card's, else center where there are several batches and "
         "controls in each, else none)",
     )
-    _add_relationships(judge, "to judge by, instead of the dataset's own")
+    add_relationships(judge, "to judge by, instead of the dataset's own")
     judge.add_argument(
         "--source",
         action="append",
@@ -171,7 +175,7 @@ def _parser() -> argparse.ArgumentParser:
     contexts = commands.add_parser(
         "contexts", help="say which neighbours hold in other contexts, and which can't be judged"
     )
-    _add_path(contexts)
+    add_path(contexts)
     contexts.add_argument(
         "--context", metavar="C", help="context, or DATASET/CONTEXT of a catalog (default: the card's)"
     )
@@ -186,7 +190,7 @@ def _parser() -> argparse.ArgumentParser:
     contexts.add_argument("--simple", metavar="S", help="name of the simple representation (default: the card's)")
     contexts.add_argument("--learned", metavar="L", help="name of the learned representation (default: the card's)")
     contexts.add_argument("--align", metavar="A", help=f"one of {', '.join(METHODS)} (default: as judge)")
-    _add_relationships(contexts, "to compare over, besides the data set's own")
+    add_relationships(contexts, "to compare over, besides the data set's own")
     contexts.add_argument("--query", metavar="Q", help="a perturbation whose neighbours are listed")
     contexts.add_argument("-k", type=int, default=DEFAULT_K, metavar="N", help="number of neighbours (default: 10)")
     contexts.add_argument(
@@ -198,7 +202,7 @@ def _parser() -> argparse.ArgumentParser:
     predict = commands.add_parser(
         "predict", help="say whether unseen perturbations are predicted better than baselines"
     )
-    _add_path(predict)
+    add_path(predict)
     predict.add_argument(
         "--task",
         metavar="T",
@@ -215,7 +219,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--simple", metavar="S", help="name of the simple representation (default: the card's)")
     predict.add_argument("--learned", metavar="L", help="name of the learned representation (default: the card's)")
     predict.add_argument("--align", metavar="A", help=f"one of {', '.join(METHODS)} (default: as judge)")
-    _add_relationships(predict, "whose groups folds keep together, besides those of the data set's sources")
+    add_relationships(predict, "whose groups folds keep together, besides those of the data set's sources")
     predict.add_argument(
         "--source",
         action="append",
@@ -224,6 +228,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     predict.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random (default: 0)")
     predict.set_defaults(run=_predict)
+
+    add_list_commands(commands)
 
     # Not abbreviated: --token would be taken for --token-file, and a message would show what was given.
     serve = commands.add_parser(
@@ -286,42 +292,9 @@ def _serve(options: argparse.Namespace) -> None:
     )
 
 
-def _add_path(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("path", metavar="PATH", type=Path, help="a dataset folder, or an h5ad, zarr or table file")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    roles = parser.add_argument_group("roles of columns (found by the usual names where not given)")
-    roles.add_argument("--perturbation", metavar="COL", help="column of the perturbation")
-    roles.add_argument("--control", metavar="LABEL", action="append", help="label of the controls; may be repeated")
-    roles.add_argument("--batch", metavar="COL", help="column of the batch")
-    roles.add_argument("--guide", metavar="COL", help="column of the guide")
-    roles.add_argument("--context-column", metavar="COL", help="of a single file: column whose values are its contexts")
-
-
-def _add_relationships(parser: argparse.ArgumentParser, what_for: str) -> None:
-    parser.add_argument(
-        "--relationships",
-        nargs="+",
-        action="extend",
-        default=[],
-        type=Path,
-        metavar="FILE",
-        help="known pairs (a table; a column called complex, pathway, group … names their groups) or sets (GMT) "
-        f"{what_for}",
-    )
-
-
-def _roles(options: argparse.Namespace) -> dict[str, Any]:
-    return {
-        "perturbation": options.perturbation,
-        "control": tuple(options.control) if options.control else None,
-        "batch": options.batch,
-        "guide": options.guide,
-    }
-
-
 def _check(options: argparse.Namespace) -> None:
     path: Path = options.path
-    given = {key: value for key, value in _roles(options).items() if value is not None}
+    given = {key: value for key, value in roles_of(options).items() if value is not None}
     if path.is_dir() and not given and options.context_column is None:
         catalog = open_catalog(path)
         datasets, problems = list(catalog.datasets.values()), list(catalog.problems.values())
@@ -436,7 +409,7 @@ def _build(options: argparse.Namespace) -> None:
     check_method(options.align)
     checked_aggregate(options.aggregate)
     check_target(options.out, source=options.path)
-    dataset = load_dataset(options.path, roles=_roles(options), context_column=options.context_column)
+    dataset = load_dataset(options.path, roles=roles_of(options), context_column=options.context_column)
     say_notes((*dataset.notes, *_choose_only(options, dataset)))
     screen = load_screen(dataset, options.context)
     source = screen.representation(options.representation)
@@ -490,7 +463,7 @@ def _build(options: argparse.Namespace) -> None:
 
 def _neighbors(options: argparse.Namespace) -> None:
     check_method(options.align)
-    dataset = load_dataset(options.path, roles=_roles(options), context_column=options.context_column)
+    dataset = load_dataset(options.path, roles=roles_of(options), context_column=options.context_column)
     chosen = _choose_only(options, dataset)
     screen = load_screen(dataset, options.context)
     made = build_map(screen, options.representation, alignment=options.align)
@@ -564,7 +537,7 @@ def _offered(dataset: Dataset) -> str:
 
 
 def _judge(options: argparse.Namespace) -> None:
-    dataset = load_dataset(options.path, roles=_roles(options), context_column=options.context_column)
+    dataset = load_dataset(options.path, roles=roles_of(options), context_column=options.context_column)
     context = dataset.context(options.context)
     chosen = _choose_only_pair(options, dataset)
     alignment = options.align or default_alignment(dataset, context)
@@ -600,9 +573,9 @@ def _judge(options: argparse.Namespace) -> None:
 
 
 def _contexts(options: argparse.Namespace) -> None:
-    catalog = _catalog_of(options)
-    dataset, context = _dataset_and_context(catalog, options.context)
-    simple, learned = _sides(options, dataset)
+    catalog = catalog_of(options)
+    dataset, context = dataset_and_context(catalog, options.context)
+    simple, learned = sides(options, dataset)
     alignment = options.align or default_alignment(dataset, context)
     files = tuple(map(read_source, options.relationships))
     here = Place(dataset.name, context, options.representation or simple, alignment)
@@ -639,7 +612,7 @@ def _contexts(options: argparse.Namespace) -> None:
     # What the report says of several contexts is not said again of two of them.
     known = {note.rpartition(": ")[2] for note in report.notes}
     said = (note for overlap in overlaps for note in overlap.notes if note.rpartition(": ")[2] not in known)
-    say_notes((*dataset.notes, *_default_notes(options, alignment), *report.notes, *said))
+    say_notes((*dataset.notes, *default_notes(options, alignment), *report.notes, *said))
     if options.query is not None:
         near = report.neighbors_of(options.query).head(report.k)["perturbation"].to_list()
         if options.query in inactive_in(catalog, here):
@@ -654,8 +627,8 @@ def _contexts(options: argparse.Namespace) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    catalog = _catalog_of(options)
-    dataset, context = _dataset_and_context(catalog, options.context)
+    catalog = catalog_of(options)
+    dataset, context = dataset_and_context(catalog, options.context)
     if options.context is None and options.task != "pairs":
         context = default_target(dataset, source=options.source_context or "")
     plan = default_plan(catalog, dataset.name, context)
@@ -667,50 +640,11 @@ def _predict(options: argparse.Namespace) -> None:
     files = tuple(map(read_source, options.relationships))
     with steps_bar() as progress:
         prediction = shared_prediction(catalog, plan, relationships=files, seed=options.seed, progress=progress)
-    say_notes((*dataset.notes, *_default_notes(options, plan.align), *prediction.notes))
+    say_notes((*dataset.notes, *default_notes(options, plan.align), *prediction.notes))
     if options.json:
         print_json(prediction_json(prediction, plan))
         return
     print_lines(prediction_text(with_conditions(catalog, plan, prediction)))
-
-
-def _catalog_of(options: argparse.Namespace) -> Catalog:
-    """Open a folder of datasets; a dataset or a file is a catalog of one, with the roles given by options."""
-    path: Path = options.path
-    if path.is_dir() and not (path / CARD_FILE).is_file() and path.suffix != ".zarr":
-        return open_catalog(path)
-    dataset = load_dataset(path, roles=_roles(options), context_column=options.context_column)
-    return Catalog({dataset.name: dataset})
-
-
-def _dataset_and_context(catalog: Catalog, text: str | None) -> tuple[Dataset, str]:
-    """Read ``CONTEXT`` or ``DATASET/CONTEXT``; of a catalog of several datasets the second is needed."""
-    name, slash, context = (text or "").rpartition("/")
-    if not slash and len(catalog.names) > 1:
-        message = (
-            f"there are {len(catalog.names)} datasets, {listed(catalog.names)}: say which with "
-            "--context=DATASET/CONTEXT"
-        )
-        raise InputError(message)
-    dataset = catalog.dataset(name if slash else catalog.names[0])
-    return dataset, dataset.context(context or None)
-
-
-def _sides(options: argparse.Namespace, dataset: Dataset) -> tuple[str, str]:
-    """Take the card's two sides where they are not named."""
-    usual = default_sides(dataset)
-    chosen = (options.simple or usual[0], options.learned or usual[1])
-    for name in (*chosen, *filter(None, [options.representation])):
-        if name not in dataset.card.representations:
-            msg = "representation"
-            raise unknown_name(msg, name, dataset.card.representations)
-    return chosen
-
-
-def _default_notes(options: argparse.Namespace, alignment: str) -> list[str]:
-    if options.align is not None:
-        return []
-    return [f"all maps have the alignment {alignment!r}, the default here; --align chooses another one"]
 
 
 def _activity_of(screen: Screen, options: argparse.Namespace) -> tuple[dict[str, Any] | None, str, list[str]]:

@@ -180,7 +180,7 @@ def shared_judgement(
     check_budget(budget)
     check_seed(seed)
     identity = identity_of(dataset)
-    chosen = _chosen_sources(dataset, sources, relationships)
+    chosen = chosen_sources(dataset, sources, relationships)
     cards = dataset.card.representations
     others = [name for name in cards if name not in (simple, learned)]
     wanted = [name for name in others if cards[name].kind != "learned" or _family(dataset, name, learned)]
@@ -254,7 +254,7 @@ def shared_grid(
     """
     say = progress or (lambda what, share: None)
     identity = identity_of(dataset)
-    chosen = _chosen_sources(dataset, sources, relationships)
+    chosen = chosen_sources(dataset, sources, relationships)
     cards = dataset.card.representations
     plain: dict[str, PerturbationMap] = {}
     for number, name in enumerate(cards):
@@ -335,7 +335,7 @@ def shared_curve(
     _check_sides(dataset, simple, learned, alignment=alignment)
     check_seed(seed)
     identity = identity_of(dataset)
-    chosen = _chosen_sources(dataset, sources, relationships)
+    chosen = chosen_sources(dataset, sources, relationships)
     sides = [shared_map(dataset, context, name, alignment=alignment) for name in (simple, learned)]
     made = _placebos(dataset, context, simple=sides[0], learned=sides[1], seed=seed)
     for name, card in dataset.card.representations.items():
@@ -476,7 +476,7 @@ def _neighborhoods_ahead(maps: Sequence[PerturbationMap], *, k: int) -> Iterator
         thread.join()
 
 
-def _chosen_sources(
+def chosen_sources(
     dataset: Dataset, names: tuple[str, ...] | None, further: tuple[Source, ...] | None
 ) -> tuple[Source, ...]:
     """Look sources up by name, each once, and add further ones."""
