@@ -1,7 +1,8 @@
 """What a learned representation of a perturbation screen shows that a simple one does not.
 
 The public names, in the order of the pipeline: screen, card, load, embed, moments, align, aggregate, relate,
-compare, judge, list what to test next, and what is known. Charts, panels, the catalog and the command line are imported by name.
+compare, judge, what to test next, and what is known. Charts, panels, the catalog and the command line are imported by
+name.
 """
 
 from explorer.activity import Activity, PerturbationActivity, PositionConfound, measure_activity

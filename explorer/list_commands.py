@@ -14,7 +14,7 @@ from explorer.errors import InputError, shown
 from explorer.frozen import FrozenList, check_key, open_key
 from explorer.frozen_files import frozen_paths, read_frozen, write_frozen
 from explorer.knowledge import read_source
-from explorer.outcomes import read_results, score_json, score_results
+from explorer.outcomes import outcomes_of, read_results, rehearse, score_json, score_results
 from explorer.sealed import opened_early, read_key, write_opened_key
 from explorer.shortlist import COMPLETENESS, DEFAULT_BUDGET
 from explorer.shortlist_json import list_json
@@ -89,7 +89,15 @@ def add_list_commands(commands: Any) -> None:
 
     results = commands.add_parser("results", help="score a frozen list by what came back from the bench")
     results.add_argument("list", metavar="LIST", type=Path, help="the frozen list, parquet or csv")
-    results.add_argument("results", metavar="RESULTS", type=Path, help="its sheet, filled in: hit, no hit or failed")
+    results.add_argument(
+        "results", metavar="RESULTS", type=Path, nargs="?", help="its sheet, filled in: hit, no hit or failed"
+    )
+    results.add_argument(
+        "--rehearse",
+        type=Path,
+        metavar="FILE",
+        help="instead of RESULTS: take the known pairs of a file for hits, to see what scoring says; never recorded",
+    )
     results.add_argument("--key", type=Path, metavar="KEY", help="of a comparison: its sealed key, once all is back")
     results.add_argument(
         "--track", type=Path, metavar="FOLDER", help="folder of your track record, to add this list to"
@@ -184,8 +192,20 @@ def _names_in(path: Path) -> tuple[str, ...]:
 
 
 def _results(options: argparse.Namespace) -> None:
+    if (options.results is None) == (options.rehearse is None):
+        msg = "give RESULTS, the filled-in sheet of the list, or --rehearse FILE, and not both"
+        raise InputError(msg)
+    if options.rehearse is not None and (options.key is not None or options.track is not None):
+        msg = "a rehearsal opens no key and is never recorded: leave --key and --track out"
+        raise InputError(msg)
     frozen = read_frozen(options.list)
-    outcomes = read_results(options.results, frozen)
+    if options.rehearse is None:
+        outcomes = read_results(options.results, frozen)
+    else:
+        outcomes = outcomes_of(rehearse(frozen, read_source(options.rehearse))["result"].to_list(), frozen)
+        say_notes(
+            [f"a rehearsal: hits are the pairs that {shown(options.rehearse.name)} lists, and no result of a bench"]
+        )
     key_rows, early = None, ""
     if options.key is not None:
         key = read_key(options.key)

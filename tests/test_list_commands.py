@@ -173,6 +173,21 @@ def test_mistakes_are_one_sentence_and_nothing_is_written(make, run, tmp_path, f
     assert {path.name for path in tmp_path.iterdir()} <= {"empty.txt", "names.txt", "cache"}
 
 
+def test_a_rehearsal_takes_known_pairs_for_hits(make, run, tmp_path):
+    assert make("--freeze", tmp_path / "list", "--no-evidence")[0] == 0
+    pairs = [pair for module in MODULES for pair in combinations(module, 2)]
+    pl.DataFrame(pairs, schema=["a", "b"], orient="row").write_csv(tmp_path / "truth.csv")
+    status, out, err = run("results", tmp_path / "list.csv", "--rehearse", tmp_path / "truth.csv", "--json")
+    assert status == 0
+    assert "note: a rehearsal: hits are the pairs that 'truth.csv' lists" in err
+    hits = sum(tuple(sorted(pair)) in set(pairs) for pair in read_frozen(tmp_path / "list.csv").pairs)
+    assert json.loads(out)["n_found"] == hits
+    refused(run("results", tmp_path / "list.csv"), "give RESULTS, the filled-in sheet of the list, or --rehearse FILE")
+    for option in ("--key", "--track"):
+        said = run("results", tmp_path / "list.csv", "--rehearse", tmp_path / "truth.csv", option, tmp_path / "x")
+        refused(said, "a rehearsal opens no key and is never recorded")
+
+
 def test_names_of_interest_come_from_a_file(make, tmp_path):
     (tmp_path / "names.txt").write_text("GENE01, GENE07\nGENE11\n")
     told = json.loads(make("--interest", tmp_path / "names.txt", "--json", "--no-evidence")[1])
