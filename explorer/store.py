@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import hashlib
 import io
@@ -36,6 +37,8 @@ _BLOCK_BYTES = 4_096
 _ENTRY = re.compile(r"[0-9a-f]{40}\.npz")
 _TEMPORARY = re.compile(r"(?P<start>\..+\.)(?P<process>[0-9]+)\.[0-9a-f]{16}\.tmp(\.[^.]*)?")
 _SIZE = re.compile(r"(?P<number>[0-9]{1,15}(\.[0-9]{1,9})?)\s*((?P<unit>[kmgt])?(?P<binary>i)?b?)", re.IGNORECASE)
+# What a disk says that knows no hard links.
+_NO_LINKS = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
 # Names of the temporary files that this process is writing.
 _being_written: set[str] = set()
 
@@ -100,6 +103,53 @@ def write_path_atomically(path: Path, write: Callable[[Path], None]) -> None:
     write
         Writes the content to the path it is given, which has the ending of `path`.
     """
+    _write_beside(path, write, put=lambda temporary: temporary.replace(path))
+
+
+def write_new_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
+    """Write a file whole or not at all, and only where there is none: what stands there is never replaced.
+
+    Of several who write the same file at a time one succeeds. Where the disk knows no hard links (FAT, some network
+    disks) two who come at the same instant may both, and the later one's file stays, whole.
+
+    Parameters
+    ----------
+    path
+        Where it shall stand.
+    write
+        Writes the content to the open file it is given.
+
+    Raises
+    ------
+    FileExistsError
+        When there is something by that name already.
+    """
+
+    def write_stream(temporary: Path) -> None:
+        with temporary.open("wb") as stream:
+            write(stream)
+
+    if os.path.lexists(path):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+    _write_beside(path, write_stream, put=lambda temporary: _link_new(temporary, path))
+
+
+def _link_new(temporary: Path, path: Path) -> None:
+    """Give a file its name unless that is taken; the temporary name may stay."""
+    try:
+        path.hardlink_to(temporary)
+    except FileExistsError:
+        raise
+    except (OSError, NotImplementedError) as error:
+        if isinstance(error, OSError) and error.errno not in _NO_LINKS:
+            raise
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from error
+        temporary.rename(path)
+
+
+def _write_beside(path: Path, write: Callable[[Path], None], *, put: Callable[[Path], object]) -> None:
+    """Write a temporary file beside a path, and put it there once it is on the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     for leftover in path.parent.glob(f".{glob.escape(path.stem)}.*.tmp{glob.escape(path.suffix)}"):
         _remove_if_abandoned(leftover)
@@ -112,7 +162,7 @@ def write_path_atomically(path: Path, write: Callable[[Path], None]) -> None:
         write(temporary)
         with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
-        temporary.replace(path)
+        put(temporary)
     finally:
         _being_written.discard(name)
         temporary.unlink(missing_ok=True)

@@ -1,5 +1,6 @@
 """The cache: whole files or none, keys that follow the code, and nothing that can crash a session."""
 
+import errno
 import os
 import pickle
 import socket
@@ -7,6 +8,7 @@ import stat
 import subprocess
 import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 
@@ -24,6 +26,7 @@ from explorer.store import (
     remove_oldest,
     save_arrays,
     write_atomically,
+    write_new_atomically,
 )
 
 ARRAYS = {"coordinates": np.arange(6, dtype=np.float32).reshape(3, 2), "trustworthiness": np.array(0.9)}
@@ -380,3 +383,78 @@ def test_what_killed_processes_left_is_removed(kept):
     assert all(path.exists() for path in alive)
     remove_oldest(kept.parent, limit=0)
     assert [item.name for item in kept.parent.iterdir()] == ["key.npz"]
+
+
+def test_a_new_file_is_written_whole(tmp_path):
+    path = tmp_path / "below" / "file.bin"
+    write_new_atomically(path, write(b"whole"))
+    assert path.read_bytes() == b"whole"
+    assert [item.name for item in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "dangling link"])
+def test_what_stands_there_is_never_replaced(tmp_path, kind):
+    path = tmp_path / "file.bin"
+    if kind == "file":
+        path.write_bytes(b"before")
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(FileExistsError):
+        write_new_atomically(path, write(b"after"))
+    assert [item.name for item in tmp_path.iterdir()] == [path.name]
+    assert kind != "file" or path.read_bytes() == b"before"
+
+
+def test_a_new_file_that_fails_leaves_nothing_behind(tmp_path):
+    with pytest.raises(OSError, match="the disk is full"):
+        write_new_atomically(tmp_path / "file.bin", fail)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_somebody_who_comes_first_stays(tmp_path, monkeypatch, has_links):
+    path = tmp_path / "file.bin"
+    if not has_links:
+        monkeypatch.setattr("pathlib.Path.hardlink_to", no_links)
+
+    def slow(stream):
+        stream.write(b"late")
+        path.write_bytes(b"early")
+
+    with pytest.raises(FileExistsError):
+        write_new_atomically(path, slow)
+    assert path.read_bytes() == b"early"
+    assert [item.name for item in tmp_path.iterdir()] == [path.name]
+
+
+def no_links(self, target):
+    raise OSError(errno.EPERM, "Operation not permitted")
+
+
+def test_a_disk_without_hard_links(tmp_path, monkeypatch):
+    monkeypatch.setattr("pathlib.Path.hardlink_to", no_links)
+    path = tmp_path / "file.bin"
+    write_new_atomically(path, write(b"whole"))
+    assert path.read_bytes() == b"whole"
+    with pytest.raises(FileExistsError):
+        write_new_atomically(path, write(b"again"))
+    assert [item.name for item in tmp_path.iterdir()] == [path.name]
+
+
+def test_of_many_who_write_one_file_one_succeeds(tmp_path):
+    path = tmp_path / "file.bin"
+
+    def one(number):
+        try:
+            write_new_atomically(path, write(b"%d" % number * 1000))
+        except FileExistsError:
+            return 0
+        return number
+
+    with ThreadPoolExecutor(8) as pool:
+        won = [number for number in pool.map(one, range(1, 41)) if number]
+    assert len(won) == 1
+    assert path.read_bytes() == b"%d" % won[0] * 1000
+    assert [item.name for item in tmp_path.iterdir()] == [path.name]
