@@ -231,7 +231,7 @@ def check_list_plan(catalog: Catalog, plan: ListPlan) -> ListPlan:
     Raises
     ------
     InputError
-        When something is unknown or out of range, or a representation is to be listed against itself.
+        When something is unknown or out of range, or a representation is to be compared with itself.
     """
     own = catalog.dataset(plan.dataset)
     if plan.mode not in MODES:
@@ -244,8 +244,8 @@ def check_list_plan(catalog: Catalog, plan: ListPlan) -> ListPlan:
         if name not in own.card.representations:
             msg = "representation"
             raise unknown_name(msg, name, own.card.representations)
-    if plan.simple == plan.learned:
-        msg = f"{shown(plan.simple)} can't be listed against itself: choose two representations"
+    if plan.simple == plan.learned and plan.mode == COMPARE:
+        msg = f"{shown(plan.simple)} can't be compared with itself: choose two representations"
         raise InputError(msg)
     if len(plan.interest) > MOST_INTEREST:
         msg = f"{len(plan.interest):,} perturbations of interest, expected at most {MOST_INTEREST:,}: name fewer"
@@ -298,8 +298,11 @@ def shared_list(
             for one in (place, there)
         ]
         sides.append(ListSide(label, both[0], both[1]))
-    locked = lock_reason(sides[0].simple, sides[0].learned)
-    notes = [f"the two maps can't be held against each other fairly: {locked}"] if locked else []
+    notes = []
+    if plan.simple == plan.learned:
+        notes.append(f"{shown(plan.simple)} alone is asked: a second map, or a second context, would find more")
+    elif locked := lock_reason(sides[0].simple, sides[0].learned):
+        notes.append(f"the two maps can't be held against each other fairly: {locked}")
     chosen = chosen_sources(own, plan.sources, relationships) if plan.sources or relationships else ()
     found, said = _look_up(chosen, sides[0])
     notes += said

@@ -70,7 +70,7 @@ def test_the_default_plan_is_the_card_s(catalog):
         ({"budget": 0}, "a list of '0' pairs can't be made: choose a whole number from 1 to 2,000"),
         ({"budget": True}, "a list of 'True' pairs"),
         ({"simple": "rawr"}, "unknown representation 'rawr': did you mean 'raw'"),
-        ({"learned": "raw"}, "'raw' can't be listed against itself: choose two representations"),
+        ({"learned": "raw", "mode": COMPARE}, "'raw' can't be compared with itself: choose two representations"),
         ({"completeness": ()}, "expected one to five shares"),
         ({"completeness": (0.5, 0.0)}, "each above 0 and at most 1"),
         ({"completeness": (math.nan,)}, "each above 0 and at most 1"),
@@ -132,6 +132,14 @@ def test_what_is_known_decides_and_is_named(catalog, plan, found):
     assert any("expected at least 20" in note for note in own.notes)
     with pytest.raises(InputError, match="unknown source 'Pars': did you mean 'Pairs'"):
         shared_list(catalog, replace(plan, sources=("Pars",)))
+
+
+def test_one_map_alone_can_be_asked(catalog, plan):
+    alone = shared_list(catalog, replace(plan, learned="raw"), relationships=(HALF,))
+    assert set(alone.rows["proposer"]) == {"both"}
+    assert any("'raw' alone is asked" in note for note in alone.notes)
+    evidence = shared_evidence(catalog, alone, relationships=(HALF,)).table
+    assert evidence["simple rank"].equals(evidence["learned rank"].alias("simple rank"))
 
 
 def test_filters_leave_pairs_out_and_say_so(tmp_path):
