@@ -176,8 +176,7 @@ def rank_ladder(table: pl.DataFrame, *, titles: tuple[str, str], k: int) -> alt.
         axis=alt.Axis(values=_rank_ticks(k), grid=False, format="d"),
     )
     x = alt.X("x:Q", title=None, axis=None, scale=alt.Scale(domain=[-0.6, 1.6]))
-    # Titles of tooltips become part of an expression: what could end its strings is left out.
-    left, right = (_UNQUOTABLE.sub(" ", title) for title in titles)
+    left, right = (quotable(title) for title in titles)
     tooltip = [
         alt.Tooltip("perturbation:N"),
         alt.Tooltip("neighbour of:N"),
@@ -222,6 +221,11 @@ def rank_ladder(table: pl.DataFrame, *, titles: tuple[str, str], k: int) -> alt.
         padding={"top": 24, "left": 5, "right": 5, "bottom": 5},
         background="transparent",
     )
+
+
+def quotable(title: str) -> str:
+    """Leave out of a title what could end a string: titles of axes and tooltips become part of an expression."""
+    return _UNQUOTABLE.sub(" ", title)
 
 
 def _rank_ticks(k: int) -> list[int]:

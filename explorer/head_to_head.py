@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,9 @@ from explorer.shortlist import (
 )
 from explorer.significance import fisher_exact, sign_flip
 
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
 Verdict = Literal["learned finds more", "simple finds more", "not shown", "underpowered", "description only"]
 Proposer = Literal["simple", "learned", "both", "background"]
 
@@ -53,6 +56,8 @@ MOST_FAILED = 0.2
 FAILED_P = 0.1
 RESULTS = ("hit", "no hit", "failed")
 SIDES: tuple[Literal["simple", "learned"], ...] = ("simple", "learned")
+_BLOCK_VALUES = 2**21
+_AT_ONCE = 2**12
 
 Rows = npt.NDArray[np.intp]
 Flags = npt.NDArray[np.bool_]
@@ -68,8 +73,8 @@ class Census:
         Labels of the context whose maps are compared, and of further ones that were counted in.
     rows
         ``first, second, proposer`` (simple | learned | both | background), ``simple rank, learned rank`` (place in
-        that map's list; null where it is not in its first `depth`), ``simple score, learned score`` (normal scores, mean
-        over contexts), ``known rate``.
+        that map's list; null where it is not in its first `depth`), ``simple score, learned score`` (normal scores,
+        mean over contexts), ``known rate``.
     depth
         Pairs that either map proposes.
     budget
@@ -190,12 +195,13 @@ def take_census(
     annotation = annotate(known, scored.names)
     pair_filter = pair_filter or PairFilter()
     allowed = allowed_pairs(pair_filter, scored.names)
-    near = _Nearness(scored)
+    say("who is near whom", 0.5)
+    near = _near_each_other(scored)
     lists = []
     for number, side in enumerate(SIDES):
         order = scored.order(side)
         what = f"the {side} map's list"
-        say(what, 0.5 + 0.15 * number)
+        say(what, 0.55 + 0.12 * number)
         found, kept = capped_until(
             partial(order_pairs, order, annotation, may_be_listed=allowed),
             partial(_capped, near, per_module=per_module, n_wanted=budget),
@@ -349,8 +355,8 @@ def _decide(found: HeadToHead, *, n_rows: int, opened_early: str) -> tuple[Verdi
     if found.n_discordant < FEWEST_DISCORDANT:
         return (
             "underpowered",
-            f"the maps' hits differ in {counted(found.n_discordant, 'component')}, {FEWEST_DISCORDANT} are needed for any "
-            "verdict",
+            f"the maps' hits differ in {counted(found.n_discordant, 'component')}, {FEWEST_DISCORDANT} are needed for "
+            "any verdict",
         )
     interval = f"{found.delta:+.3f} of the pairs tested, 95 % interval {found.low:+.3f} to {found.high:+.3f}"
     if found.low > 0:
@@ -361,7 +367,7 @@ def _decide(found: HeadToHead, *, n_rows: int, opened_early: str) -> tuple[Verdi
 
 
 def _components(first: Sequence[str], second: Sequence[str], places: Rows) -> Rows:
-    """Number the component of each pair: pairs with a perturbation in common are joined."""
+    """Count off components: pairs with a perturbation in common are joined."""
     from scipy import sparse
 
     if not len(places):
@@ -374,57 +380,58 @@ def _components(first: Sequence[str], second: Sequence[str], places: Rows) -> Ro
     return np.asarray(np.unique(component[one], return_inverse=True)[1], dtype=np.intp)
 
 
-class _Nearness:
-    """Who is near whom in the mean of both maps, looked up as lists are made."""
+def _near_each_other(scored: ScoredSides) -> csr_matrix:
+    """Tell who is among the nearest of whom in the mean of both maps, either way; everybody is near itself."""
+    from scipy import sparse
 
-    def __init__(self, scored: ScoredSides) -> None:
-        self._orders = (scored.order("simple"), scored.order("learned"))
-        self._near: dict[int, frozenset[int]] = {}
+    n = len(scored.names)
+    orders = (scored.order("simple"), scored.order("learned"))
+    height, k = max(1, _BLOCK_VALUES // n), min(N_NEAR, n)
+    near = [np.tile(np.arange(n), (2, 1))]
+    for start in range(0, n, height):
+        rows = np.arange(start, min(n, start + height))
+        scores = np.nan_to_num(orders[0].rows(rows) + orders[1].rows(rows), nan=-np.inf)
+        least = np.partition(scores, n - k, axis=1)[:, n - k][:, None]
+        above, equal = scores > least, scores == least
+        # Of those that tie for the last places, the first by name.
+        left = k - above.sum(axis=1)[:, None]
+        line, other = np.nonzero((above | (equal & (np.cumsum(equal, axis=1) <= left))) & np.isfinite(scores))
+        near.append(np.stack([rows[line], other]))
+    one, other = np.concatenate(near, axis=1)
+    is_near = sparse.csr_matrix((np.ones(len(one), dtype=np.int8), (one, other)), shape=(n, n))
+    return sparse.csr_matrix(is_near + is_near.T)
 
-    def of(self, row: int) -> frozenset[int]:
-        """Rows among the ten nearest of one, itself too."""
-        if row not in self._near:
-            rows = np.array([row], dtype=np.intp)
-            both = [order.rows(rows)[0] for order in self._orders]
-            scores = np.nan_to_num(both[0] + both[1], nan=-np.inf)
-            best = np.argsort(-scores, kind="stable")[:N_NEAR]
-            self._near[row] = frozenset((row, *best[np.isfinite(scores[best])].tolist()))
-        return self._near[row]
 
-
-def _capped(near: _Nearness, pairs: FirstPairs, *, per_module: int, n_wanted: int) -> Rows:
+def _capped(near: csr_matrix, pairs: FirstPairs, *, per_module: int, n_wanted: int) -> Rows:
     """Go down a list; pass over pairs whose perturbations or module stand in it often enough.
 
-    A pair of which no member is near one of a pair that leads a module, either way, leads a new one; another is of the
-    first module that it is near.
+    A pair of which no member is near one of a pair that leads a module leads a new one; another is of the first module
+    that it is near.
     """
-    used: dict[int, int] = {}
-    sizes: list[int] = []
-    # First module that each perturbation leads, and the first whose leaders it is near to.
-    led: dict[int, int] = {}
-    near_led: dict[int, int] = {}
-    kept: list[int] = []
-    for place, pair in enumerate(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)):
-        if len(kept) >= n_wanted:
-            break
-        if any(used.get(row, 0) >= MOST_PER_PERTURBATION for row in pair):
-            continue
-        new = len(sizes)
-        own = min(near_led.get(row, new) for row in pair)
-        own = min(own, *(led.get(other, new) for row in pair for other in near.of(row)))
-        if own == new:
-            sizes.append(1)
-            for row in pair:
-                led.setdefault(row, new)
-                for other in near.of(row):
-                    near_led.setdefault(other, new)
-        elif sizes[own] >= per_module:
-            continue
-        else:
+    n, unset = near.shape[0], near.shape[0]
+    used = np.zeros(n, dtype=np.intp)
+    # First module that each perturbation is near, and pairs of each module; nobody is near the last, which is empty.
+    module, sizes = np.full(n, unset), np.zeros(unset + 1, dtype=np.intp)
+    n_modules, kept = 0, list[int]()
+    for start in range(0, len(pairs.first), _AT_ONCE):
+        first, second = pairs.first[start : start + _AT_ONCE], pairs.second[start : start + _AT_ONCE]
+        # What is passed over once is so further down the list too: few of many pairs are looked at one by one.
+        able = np.maximum(used[first], used[second]) < MOST_PER_PERTURBATION
+        able &= sizes[np.minimum(module[first], module[second])] < per_module
+        for place in np.flatnonzero(able).tolist():
+            if len(kept) >= n_wanted:
+                return np.array(kept, dtype=np.intp)
+            pair = [int(first[place]), int(second[place])]
+            own = int(module[pair].min())
+            if used[pair].max() >= MOST_PER_PERTURBATION or sizes[own] >= per_module:
+                continue
+            if own == unset:
+                own, n_modules = n_modules, n_modules + 1
+                joined = near[pair].indices
+                module[joined] = np.minimum(module[joined], own)
             sizes[own] += 1
-        for row in pair:
-            used[row] = used.get(row, 0) + 1
-        kept.append(place)
+            used[pair] += 1
+            kept.append(start + place)
     return np.array(kept, dtype=np.intp)
 
 

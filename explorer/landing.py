@@ -62,6 +62,7 @@ APPS = (
     AppOffer("judge", "Is the learned one worth it?"),
     AppOffer("contexts", "What holds elsewhere?"),
     AppOffer("predict", "Does it predict unseen ones?"),
+    AppOffer("shortlist", "What to test next?"),
 )
 
 

@@ -176,7 +176,7 @@ def order_pairs(
         chosen.add(scores, told & ~known & ~apart, corner=start, n=n)
         parted.add(scores, told & apart, corner=start, n=n)
         if say is not None:
-            say(1 - ((n - stop) / n) ** 2)
+            say(1 - (max(n - 1 - stop, 0) / (n - 1)) ** 2)
     return Ordered(chosen.sorted(n), parted.sorted(n), counted, known_at, chosen.n_met, parted.n_met)
 
 

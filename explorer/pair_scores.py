@@ -53,24 +53,24 @@ class PairScores:
 
     def csls(self, first: Rows, second: Rows) -> Floats:
         """Score pairs of rows: cosine less the mean crowding of the two; NaN where a profile has length zero."""
-        return self._steps(first, second)[0] / _GRID
+        return np.asarray(self._steps(first, second)[0] / _GRID)
 
     def ranks(self, first: Rows, second: Rows) -> Floats:
         """Rank pairs of rows among all pairs, 1 the nearest; equal ones share their mean rank."""
         return self._looked_up(self._above, first, second)
 
     def normal_scores(self, first: Rows, second: Rows) -> Floats:
-        """Normal score of the rank of pairs of rows: 0 in the middle of all pairs, larger is nearer."""
+        """Look up the normal score of pairs of rows: 0 in the middle of all pairs, larger is nearer."""
         return self._looked_up(self._normal, first, second)
 
     def normal_rows(self, rows: Rows) -> Floats:
-        """Normal scores of some perturbations with all, shape (n_rows, n_perturbations); NaN with themselves."""
+        """Score some perturbations with all, normal, shape (n_rows, n_perturbations); NaN with themselves."""
         scores = self._unit[rows] @ self._unit.T - 0.5 * (self.crowding[rows][:, None] + self.crowding)
         scores[np.arange(len(rows)), rows] = np.nan
         return self._of_scores(scores)
 
     def normal_block(self, start: int, stop: int) -> Floats:
-        """Normal scores of rows with themselves and all later rows, shape (stop − start, n_perturbations − start).
+        """Score rows with themselves and all later rows, normal, shape (stop − start, n_perturbations − start).
 
         NaN where a pair is met elsewhere (row with itself, or with one before it), or has no score.
         """
@@ -141,6 +141,7 @@ def score_pairs(perturbation_map: PerturbationMap) -> PairScores:
     # A cosine is at most 1 and crowding at least −1, and the other way round.
     lowest, n_steps = -2 * _GRID - 1, 4 * _GRID + 3
     counts = np.zeros(n_steps, dtype=np.int64)
+    least, most = n_steps, 0
     for start, stop in row_blocks(len(norms)):
         scores = unit[start:stop] @ unit[start:].T
         scores -= 0.5 * (crowding[start:stop][:, None] + crowding[start:])
@@ -150,9 +151,10 @@ def score_pairs(perturbation_map: PerturbationMap) -> PairScores:
             # From the least score met, so that a small map does not count steps that nobody takes.
             first = int(steps.min())
             met = np.bincount(steps - first)
-            counts[first - lowest : first - lowest + len(met)] += met
-    taken = np.flatnonzero(counts)
-    counts, lowest = counts[taken[0] : taken[-1] + 1], lowest + int(taken[0])
+            begin = first - lowest
+            counts[begin : begin + len(met)] += met
+            least, most = min(least, begin), max(most, begin + len(met))
+    counts, lowest = counts[least:most], lowest + least
     n_pairs = int(counts.sum())
     at_least = np.cumsum(counts[::-1])[::-1]
     above = at_least - counts + (counts + 1) / 2

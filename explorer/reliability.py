@@ -274,7 +274,9 @@ def _judged(
     # Pairs that are not known are dealt one by one, which a multinomial split of their counts does exactly.
     others = rng.multinomial(n_pairs - known.sum(axis=0), np.full(n_folds, 1 / n_folds)).T
     every = known + others
-    predicted = np.stack([isotonic_share(n_pairs - every[own], known.sum(axis=0) - known[own]) for own in range(n_folds)])
+    predicted = np.stack(
+        [isotonic_share(n_pairs - every[own], known.sum(axis=0) - known[own]) for own in range(n_folds)]
+    )
     table = reliability_table(predicted.ravel(), every.ravel(), known.ravel())
     # The same bins again, for the known pairs one by one: whose are they?
     number = _bins(predicted.ravel(), every.ravel().astype(np.float64)).reshape(predicted.shape)

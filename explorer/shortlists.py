@@ -35,7 +35,7 @@ from explorer.context_reports import Place, counterpart, labels_of, other_places
 from explorer.digits import counted
 from explorer.errors import InputError, listed, shown, unknown_name
 from explorer.frozen import FrozenList, SealedKey, freeze
-from explorer.gathered_evidence import Evidence, gather_evidence, held_pairs, inactive_names
+from explorer.gathered_evidence import SIDES, Evidence, gather_evidence, held_pairs, inactive_names
 from explorer.head_to_head import Census, take_census
 from explorer.judgements import Source, chosen_sources, digest_of, own_sources, remember, usual_alignment
 from explorer.keeping import Shared, kept_on_disk
@@ -403,16 +403,18 @@ def freeze_list(
         "known rate": found.expectation.known_rate,
         "filters": filter_words(plan), "notes": list(dict.fromkeys(notes)), "made with": f"explorer {__version__}",
     }  # fmt: skip
-    rows = with_evidence(found.rows, evidence)
     if found.census is None:
-        return freeze(rows.rename({"rank": "row"}), mode=DISCOVER, header=header, date=date, salt=salt)
+        rows = with_evidence(found.rows.rename({"rank": "row"}), evidence)
+        return freeze(rows, mode=DISCOVER, header=header, date=date, salt=salt)
     census = found.census
     header |= {
         "depth": census.depth, "pairs of both": census.n_shared, "pairs of one map each": census.n_exclusive,
         "random pairs": census.n_background,
     }  # fmt: skip
-    blind = rows.select("first", "second")
-    return freeze(blind, mode=COMPARE, header=header, key_rows=rows, date=date, salt=salt)
+    # Places in either map's list; ranks of the evidence are among neighbours.
+    places = {f"{side} rank": f"{side} place" for side in SIDES}
+    rows = with_evidence(found.rows.rename(places), evidence)
+    return freeze(rows.select("first", "second"), mode=COMPARE, header=header, key_rows=rows, date=date, salt=salt)
 
 
 def filter_words(plan: ListPlan) -> list[str]:

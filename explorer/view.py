@@ -251,18 +251,19 @@ def link_parameters(view: View, *, recipes: str = "") -> dict[str, str]:
         "k": str(view.k),
         "direction": view.direction,
         "among": view.among,
-        "list": ",".join(_linkable(view.highlights)),
+        "list": ",".join(linkable(view.highlights)),
         "recipes": recipes or view.recipes,
     }
 
 
 def link_notice(view: View) -> str:
     """Say when the user's list is too long for a link; empty when all of it is in the link."""
-    carried, given = len(_linkable(view.highlights)), len(view.highlights)
+    carried, given = len(linkable(view.highlights)), len(view.highlights)
     return "" if carried == given else f"only the first {carried:,} of the {given:,} names of your list are in the link"
 
 
-def _linkable(names: tuple[str, ...]) -> tuple[str, ...]:
+def linkable(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Take the first names of a list, as many as a link carries."""
     ends = accumulate(len(quote_plus(f"{name},")) for name in names)
     return names[: sum(end <= MOST_LINK_CHARACTERS for end in ends)]
 

@@ -53,7 +53,7 @@ def test_without_a_login_there_is_nothing_to_log_out_of():
 
 def test_a_name_with_signs_makes_a_link_that_holds():
     page = Tags(landing_page([Offer("a b+c", "x")], prefix="", has_login=False, nonce="N"))
-    assert page.tags[-1][1]["href"] == "/predict/?dataset=a%20b%2Bc"
+    assert page.tags[-1][1]["href"] == "/shortlist/?dataset=a%20b%2Bc"
 
 
 def test_a_dataset_that_cannot_be_shown_says_why_and_opens_nothing():
@@ -121,10 +121,12 @@ def test_each_app_leads_back_and_to_the_others():
         ("Is the learned one worth it?", "../judge/?dataset=a+b%2Bc&context=k562"),
         ("What holds elsewhere?", "../contexts/?dataset=a+b%2Bc&context=k562"),
         ("Does it predict unseen ones?", "../predict/?dataset=a+b%2Bc&context=k562"),
+        ("What to test next?", "../shortlist/?dataset=a+b%2Bc&context=k562"),
     )
     assert [label for label, _ in links_from("judge", dataset="x", context="y")] == [
         "All datasets",
         "Neighbours, side by side",
         "What holds elsewhere?",
         "Does it predict unseen ones?",
+        "What to test next?",
     ]

@@ -13,6 +13,7 @@ import toys
 from explorer import shortlists
 from explorer.catalog import open_catalog
 from explorer.errors import InputError
+from explorer.frozen import open_key
 from explorer.gathered_evidence import inactive_names
 from explorer.relationships import Relationships
 from explorer.shortlist import ListSide, make_shortlist
@@ -224,6 +225,13 @@ def test_a_comparison_is_frozen_blind(catalog, plan):
     assert frozen.key_sha256 == key.sha256
     assert frozen.depth == made.census.depth
     assert "simple rank" not in str(frozen.header)
+    # The key holds both the places in the two lists and the evidence.
+    sealed, _ = open_key(frozen, key, results_digest="0" * 64, complete=True, date=DATE)
+    assert {"proposer", "simple place", "learned place", "simple rank", "learned rank"} <= set(sealed.columns)
+    assert not [name for name in sealed.columns if name.endswith("_right")]
+    first = sealed.filter(pl.col("proposer") == "both").row(0, named=True)
+    own = made.rows.filter((pl.col("first") == first["first"]) & (pl.col("second") == first["second"]))
+    assert own["simple rank"].item() == first["simple place"]
     # Another salt, another order: the order tells nothing.
     other, _ = freeze_list(made, evidence, date=DATE, salt=bytes([1] * 32))
     assert other.pairs != frozen.pairs
