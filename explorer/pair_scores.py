@@ -156,9 +156,15 @@ def score_pairs(perturbation_map: PerturbationMap) -> PairScores:
             least, most = min(least, begin), max(most, begin + len(met))
     counts, lowest = counts[least:most], lowest + least
     n_pairs = int(counts.sum())
-    at_least = np.cumsum(counts[::-1])[::-1]
-    above = at_least - counts + (counts + 1) / 2
-    normal = ndtri(1 - (np.minimum(above, n_pairs) - 0.5) / n_pairs)
+    # Between two steps that pairs take the ranks are one, so that few of them need their normal score.
+    taken = np.flatnonzero(counts)
+    at_least = np.cumsum(counts[taken][::-1])[::-1]
+    ranks = np.empty(2 * len(taken) - 1)
+    ranks[::2], ranks[1::2] = at_least - (counts[taken] - 1) / 2, at_least[1:] + 0.5
+    widths = np.ones(len(ranks), dtype=np.intp)
+    widths[1::2] = np.diff(taken) - 1
+    above = np.repeat(ranks, widths)
+    normal = np.repeat(ndtri(1 - (np.minimum(ranks, n_pairs) - 0.5) / n_pairs), widths)
     for array in (crowding, unit, above, normal):
         array.setflags(write=False)
     return PairScores(perturbation_map, crowding, n_pairs, unit, lowest, above, normal)
