@@ -224,7 +224,7 @@ def take_census(
     notes = list(scored.notes)
     if not curve_of.n_known.any():
         notes.append("nothing is known of these perturbations, so no number of hits can be expected")
-    if depth < min(budget, max(map(len, lists))) and min(map(len, lists)) == depth:
+    if depth == min(map(len, lists)) and proposed.height < budget:
         notes.append(f"a list ends after {counted(depth, 'pair')}: there are no more under the caps")
     say("done", 1.0)
     return Census(

@@ -7,12 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import false_discovery_control, hypergeom
+from scipy.stats import fisher_exact as scipy_fisher
 
 from explorer.significance import (
     MOST_ENUMERATED,
     add_one_p,
     benjamini_hochberg,
     effective_units,
+    fisher_exact,
     hypergeometric_upper_tail,
     sign_flip,
     sign_flips,
@@ -183,3 +185,33 @@ def test_effective_units_count_equal_ones_fully_and_small_ones_hardly():
     assert effective_units([1, -1, 1, 0]) == pytest.approx(3)
     assert effective_units([100, 1, 1]) == pytest.approx(1, abs=0.01)
     assert np.isnan(effective_units([0, 0]))
+
+
+@settings(max_examples=200, deadline=None)
+@given(counts=st.lists(st.integers(0, 40), min_size=4, max_size=4))
+def test_fisher_is_that_of_scipy(counts):
+    table = np.reshape(counts, (2, 2))
+    assert fisher_exact(table) == pytest.approx(scipy_fisher(table).pvalue, rel=1e-9)
+    assert fisher_exact(table.T) == pytest.approx(fisher_exact(table), rel=1e-9)
+    assert fisher_exact(table[::-1]) == pytest.approx(fisher_exact(table), rel=1e-9)
+
+
+def test_fisher_sums_all_tables_as_unlikely_in_a_loop():
+    # Tea: eight cups, three of four told right; 17 of 35.
+    assert fisher_exact([[3, 1], [1, 3]]) == pytest.approx(34 / 70)
+    law = hypergeom(15, 6, 7)
+    own = law.pmf(1)
+    assert fisher_exact([[1, 6], [5, 3]]) == pytest.approx(
+        sum(law.pmf(k) for k in range(7) if law.pmf(k) <= own * (1 + 1e-7))
+    )
+
+
+@pytest.mark.parametrize("table", [[[0, 0], [3, 4]], [[0, 3], [0, 4]], [[0, 0], [0, 0]], [[5, 0], [7, 0]]])
+def test_fisher_of_an_empty_margin_is_1(table):
+    assert fisher_exact(table) == 1
+
+
+def test_fisher_of_large_counts_is_finite():
+    table = [[900, 1_100], [1_100, 900]]
+    assert fisher_exact(table) == pytest.approx(scipy_fisher(table).pvalue, rel=1e-6)
+    assert 0 < fisher_exact([[0, 2_000], [2_000, 0]]) < 1e-300 or fisher_exact([[0, 2_000], [2_000, 0]]) == 0
