@@ -187,7 +187,7 @@ def sentence(answer, catalog, linked_view):
         for text in (
             *proposed.link_warnings(linked_view, answer),
             wording_shortlist.unknown_sentence(answer),
-            wording_shortlist.capped_sentence(answer.found.expectation),
+            wording_shortlist.impossible_sentence(answer.found.expectation),
         )
         if text
     ]

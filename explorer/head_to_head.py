@@ -30,6 +30,7 @@ from explorer.shortlist import (
     check_pairs,
     expect_hits,
     known_rate_curve,
+    pairs_alike,
     score_sides,
 )
 from explorer.significance import fisher_exact, sign_flip
@@ -216,10 +217,12 @@ def take_census(
     curve_of = order_pairs(scored.order(), annotation, n_first=1)
     draw = partial(_background, scored, annotation, pair_filter, seed=seed)
     rows, components = _census_rows(scored, (lists[0][:depth], lists[1][:depth]), draw)
-    curve = known_rate_curve(curve_of)
-    rate = _known_rates(scored.order(), rows, curve=curve)
+    scores = _scores_of(scored.order(), rows)
+    told = ~np.isnan(scores)
+    rate = np.where(told, known_rate_curve(curve_of)[step_of(np.where(told, scores, 0.0))], np.nan)
     rows = rows.with_columns(pl.Series("known rate", rate))
-    proposed = rows.filter(pl.col("proposer") != "background")
+    is_proposed = (rows["proposer"] != "background").to_numpy()
+    proposed = rows.filter(is_proposed)
     counts = dict(rows.group_by("proposer").len().iter_rows())
     notes = list(scored.notes)
     if not curve_of.n_known.any():
@@ -233,7 +236,7 @@ def take_census(
         rows=rows,
         depth=depth,
         budget=budget,
-        expectation=expect_hits(proposed["known rate"].to_numpy(), shares),
+        expectation=expect_hits(rate[is_proposed], shares, n_alike=pairs_alike(curve_of, scores[is_proposed])),
         n_shared=counts.get("both", 0),
         n_exclusive=counts.get("learned", 0),
         n_background=counts.get("background", 0),
@@ -507,11 +510,10 @@ def _background(
     return first, second
 
 
-def _known_rates(order: PairOrder, rows: pl.DataFrame, *, curve: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _scores_of(order: PairOrder, rows: pl.DataFrame) -> npt.NDArray[np.float64]:
+    """Scores of pairs by name in an order, NaN where there is none."""
     place = {name: row for row, name in enumerate(order.names)}
     first, second = (
         np.array([place[name] for name in rows[side].to_list()], dtype=np.intp) for side in ("first", "second")
     )
-    scores = order.of(first, second)
-    told = ~np.isnan(scores)
-    return np.where(told, curve[step_of(np.where(told, scores, 0.0))], np.nan)
+    return order.of(first, second)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -490,8 +491,9 @@ def _totals(
     rows: tuple[npt.NDArray[np.bool_], ...],
 ) -> tuple[float, ...]:
     """Sum the expectation over some rows: by their known rates, else by their share of the stated total."""
-    if rates is None:
-        stated = frozen.expected[completeness]
+    stated = frozen.expected[completeness]
+    # A share that could not be when the list was frozen gets no number now.
+    if rates is None or math.isnan(stated):
         return tuple(stated * float(some.sum()) / float(rows[-1].sum()) for some in rows)
     each = expected_hits_of_rate(rates, completeness)
     return tuple(float(each[some].sum()) for some in rows)

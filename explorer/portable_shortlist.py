@@ -47,7 +47,7 @@ def shortlist_page(catalog: Catalog, made: Proposed, evidence: Evidence | None =
                 Said(wording_shortlist.expectation_sentence(found.expectation), "said"),
                 Said(wording_shortlist.census_sentence(found)),
                 Said(wording_shortlist.units_sentence(found)),
-                Said(wording_shortlist.capped_sentence(found.expectation), "warned"),
+                Said(wording_shortlist.impossible_sentence(found.expectation), "warned"),
                 Said(wording_shortlist.unknown_sentence(made), "warned"),
                 Said(wording_shortlist.filter_sentence(found)),
                 Said(wording_shortlist.counts_sentence(found)),

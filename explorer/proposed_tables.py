@@ -212,7 +212,9 @@ def expected_table(found: Listed) -> pl.DataFrame:
         return pl.DataFrame(schema=schema)
     rate = found.rows["known rate"].to_numpy()
     parts = []
-    for share in expectation.completeness:
+    for share, hits in zip(expectation.completeness, expectation.expected, strict=True):
+        if math.isnan(hits):
+            continue  # a share that can't be
         sums = np.concatenate([[0.0], np.cumsum(expected_hits_of_rate(rate, share))])
         parts.append(
             pl.DataFrame(
@@ -220,7 +222,7 @@ def expected_table(found: Listed) -> pl.DataFrame:
                 schema=schema,
             )
         )
-    return pl.concat(parts)
+    return pl.concat(parts) if parts else pl.DataFrame(schema=schema)
 
 
 def record_table(record: TrackRecord) -> pl.DataFrame:

@@ -324,13 +324,12 @@ def isotonic_share(n_pairs: npt.NDArray[np.integer], n_known: npt.NDArray[np.int
     ----------
     Zadrozny and Elkan 2002, doi:10.1145/775047.775151 (isotonic calibration).
     """
-    from sklearn.isotonic import IsotonicRegression
+    from scipy.optimize import isotonic_regression
 
     met = np.flatnonzero(n_pairs > 0)
+    fitted = isotonic_regression(n_known[met] / n_pairs[met], weights=n_pairs[met].astype(np.float64)).x
     # Steps without a pair carry no weight; between steps that do, the curve is a straight line.
-    model = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip")
-    model.fit(met.astype(np.float64), n_known[met] / n_pairs[met], sample_weight=n_pairs[met].astype(np.float64))
-    return np.asarray(model.predict(np.arange(len(n_pairs), dtype=np.float64)), dtype=np.float64)
+    return np.asarray(np.interp(np.arange(len(n_pairs)), met, fitted), dtype=np.float64)
 
 
 def _bins(predicted: Floats, n_pairs: Floats, *, n_bins: int = N_BINS) -> npt.NDArray[np.intp]:

@@ -39,7 +39,7 @@ MOST_SOCKET_BYTES = 1_048_576
 # All that pages need but umap-learn, which one button needs and which is large.
 _IMPORTED_AHEAD = (
     "IPython.display", "ipywidgets", "anywidget", "altair", "narwhals", "vl_convert", "h5py", "pandas", "anndata",
-    "scipy.stats", "sklearn.covariance", "sklearn.isotonic", "numba", "networkx",
+    "scipy.stats", "sklearn.covariance", "scipy.optimize", "numba", "networkx",
 )  # fmt: skip
 _NOT_AHEAD = ("__main__", "cluster")
 

@@ -40,6 +40,9 @@ COMPLETENESS = (0.7, 0.5, 0.4)
 TOP_SHARE = 0.1
 # Where strong biology was annotated first, what is left is weaker than what is known (measured: half as many hits).
 STRONG_FIRST = 0.5
+# A stated share is contradicted by a known rate that exceeds it by so many standard errors; pairs of one complex come
+# together, so fewer would contradict shares that are right.
+_LEAST_CONTRADICTION = 3.0
 
 Rows = npt.NDArray[np.intp]
 Floats = npt.NDArray[np.float64]
@@ -77,17 +80,17 @@ class Expectation:
     completeness
         Shares of the truth that the annotation may hold.
     expected
-        Hits for each, were what is annotated a random part of the truth; NaN where nothing is known.
-    n_capped
-        Pairs that count as a whole hit for each: of pairs this similar at least that share is known already, so that
-        the annotation of such pairs can't hold less of the truth. Where there are many, the share was stated too low.
+        Hits for each, were what is annotated a random part of the truth; NaN where nothing is known, and where the
+        share can't be: of pairs this similar more are known already than it allows, and more than all would be true.
+    n_alike
+        All pairs, known or not, that are at least as similar as the last of the list; 0 where they were not counted.
     """
 
     n_rows: int
     known_rate: float
     completeness: tuple[float, ...]
     expected: tuple[float, ...]
-    n_capped: tuple[int, ...]
+    n_alike: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,7 +305,9 @@ def make_shortlist(
         others=tuple(side.label for side in others),
         rows=rows,
         apart=_row_table(scored, found.apart, apart, curve=curve),
-        expectation=expect_hits(rows["known rate"].to_numpy(), shares),
+        expectation=expect_hits(
+            rows["known rate"].to_numpy(), shares, n_alike=pairs_alike(found, found.candidates.scores[kept])
+        ),
         budget=budget,
         order=order,
         per_perturbation=per_perturbation,
@@ -341,16 +346,40 @@ def expected_hits_of_rate(known_rate: npt.ArrayLike, completeness: float) -> Flo
     return np.where(np.isnan(rate), np.nan, 0.0 if completeness >= 1 else np.minimum(1.0, _odds(completeness) * odds))
 
 
-def expect_hits(known_rate: npt.ArrayLike, completeness: Sequence[float]) -> Expectation:
-    """Sum the expectation of a list up, for each completeness."""
+def expect_hits(known_rate: npt.ArrayLike, completeness: Sequence[float], *, n_alike: int = 0) -> Expectation:
+    """Sum the expectation of a list up, for each completeness.
+
+    Parameters
+    ----------
+    known_rate
+        Share of all pairs as similar as each of the list that are known, shape (n_rows,).
+    completeness
+        Shares of the truth that the annotation may hold.
+    n_alike
+        All pairs that are at least as similar as the last of the list. Where they are given, a share gets no number of
+        hits that the mean known rate exceeds by more than three standard errors of so many pairs.
+    """
     rate = np.asarray(known_rate, dtype=np.float64)
+    mean = float(rate.mean()) if len(rate) else float("nan")
+    spread = [
+        _LEAST_CONTRADICTION * np.sqrt(share * (1 - share) / n_alike) if n_alike else np.inf for share in completeness
+    ]
     return Expectation(
         n_rows=len(rate),
-        known_rate=float(rate.mean()) if len(rate) else float("nan"),
+        known_rate=mean,
         completeness=tuple(completeness),
-        expected=tuple(float(expected_hits_of_rate(rate, share).sum()) for share in completeness),
-        n_capped=tuple(int((rate >= share).sum()) if share < 1 else 0 for share in completeness),
+        expected=tuple(
+            float("nan") if mean - share > most else float(expected_hits_of_rate(rate, share).sum())
+            for share, most in zip(completeness, spread, strict=True)
+        ),
+        n_alike=n_alike,
     )
+
+
+def pairs_alike(found: Ordered, scores: Floats) -> int:
+    """Count all pairs, known or not, that score at least as high as the least of some scores."""
+    told = scores[~np.isnan(scores)]
+    return int(found.n_pairs[step_of(told.min()) :].sum()) if len(told) else 0
 
 
 def _odds(completeness: float) -> float:

@@ -51,12 +51,13 @@ def list_json(found: Listed, evidence: Evidence | None = None) -> dict[str, Any]
 
 
 def expectation_json(expectation: Expectation) -> dict[str, Any]:
-    """Say how many hits are expected for each completeness, and how many pairs count whole."""
-    stated = zip(expectation.completeness, expectation.expected, expectation.n_capped, strict=True)
+    """Say how many hits are expected for each completeness, and of how many pairs this similar what share is known."""
+    stated = zip(expectation.completeness, expectation.expected, strict=True)
     return {
         "n_pairs": expectation.n_rows,
         "known_rate": expectation.known_rate,
-        "expected": [{"completeness": share, "hits": hits, "n_capped": n} for share, hits, n in stated],
+        "n_alike": expectation.n_alike,
+        "expected": [{"completeness": share, "hits": hits} for share, hits in stated],
     }
 
 

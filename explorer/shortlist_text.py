@@ -15,13 +15,13 @@ from explorer.terminal import Line, in_columns
 from explorer.track_record import Calibration, TrackRecord
 from explorer.wording_shortlist import (
     BLIND_NOTE,
-    capped_sentence,
     census_sentence,
     counts_sentence,
     expectation_sentence,
     filter_sentence,
     found_sentences,
     hits_text,
+    impossible_sentence,
     units_sentence,
     verdict_sentences,
 )
@@ -41,7 +41,7 @@ def list_text(found: Listed, evidence: Evidence | None = None) -> list[str]:
         What stands beside each pair, where it was gathered.
     """
     said = (
-        expectation_sentence(found.expectation), capped_sentence(found.expectation), census_sentence(found),
+        expectation_sentence(found.expectation), impossible_sentence(found.expectation), census_sentence(found),
         units_sentence(found), counts_sentence(found), filter_sentence(found),
     )  # fmt: skip
     lines = [text for text in said if text]

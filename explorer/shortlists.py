@@ -306,6 +306,11 @@ def shared_list(
     chosen = chosen_sources(own, plan.sources, relationships) if plan.sources or relationships else ()
     found, said = _look_up(chosen, sides[0])
     notes += said
+    absent = sorted(set(plan.interest) - set(sides[0].simple.names))
+    if absent:
+        notes.append(
+            f"of the perturbations of interest {listed(absent)} {'is' if len(absent) == 1 else 'are'} not in the maps"
+        )
     pair_filter, said = _filter(catalog, plan, places, relationships=relationships, say=say)
     notes += said
     for name, dataset in datasets.items():

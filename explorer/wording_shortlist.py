@@ -24,11 +24,13 @@ from explorer.text import as_sentence
 from explorer.track_record import TrackRecord
 
 QUESTION = "What should I test next, and what did my last list teach me?"
-# What comparing costs and shows, as `tests/benchmarks/shortlist_calibration.py` measures it on simulated screens: the
-# share of hits that it costs; at 100 pairs how often it finds an advantage of so much, and a false one a side.
-COST_OF_COMPARING = "about a third of the hits"
-MEASURED_AT = 100
-POWER: Mapping[int, float] = {30: 0.33, 60: 0.81}
+# What comparing costs and shows, as `tests/benchmarks/shortlist_calibration.py` measures it on simulated screens of 400
+# perturbations: by the number of pairs, the share of hits that it costs, and how often it finds an advantage of 30 and
+# of 60 %; and how often a false one a side.
+MEASURED: Mapping[int, tuple[float, float, float]] = {
+    50: (0.0, 0.01, 0.08), 100: (0.1, 0.29, 0.85), 200: (0.25, 0.32, 0.95)
+}  # fmt: skip
+ADVANTAGES = (30, 60)
 FALSE_A_SIDE = 0.01
 FIRST_RESULTS = 20
 
@@ -77,7 +79,8 @@ FREEZE_NOTE = (
     "Freezing writes the list with its date, recipes, sources and expectation into files that show any later change: "
     "one as parquet, one as CSV, and a sheet for the bench. Note the digest that stands on the sheet in your lab book: "
     "it tells of accidents and second thoughts, and only such a note tells of somebody who rewrote list and digest. "
-    "Nothing is kept here: the files are made when you click, and each click makes a list of its own."
+    "Nothing is kept here: the files are made when you click, and each click makes a list of its own. Where you test "
+    "in batches, begin with rows from all over the list: they tell more of the rest than its top does."
 )
 KEY_NOTE = (
     "The fourth file is the sealed key. Give it to somebody who does not read the assay, unopened, until every row "
@@ -116,15 +119,18 @@ _LABEL_WORDS: Mapping[str, str] = {
 
 def mode_rows(budget: int) -> list[tuple[str, str]]:
     """Say of either mode what it costs and what so many pairs can show, before one is chosen."""
-    power = " and ".join(
-        f"one of {advantage} % in {percent(share)}" if place else f"an advantage of {advantage} % in {percent(share)}"
-        for place, (advantage, share) in enumerate(POWER.items())
+    measured = max((n for n in MEASURED if n <= budget), default=min(MEASURED))
+    cost, *power = MEASURED[measured]
+    found = " and ".join(
+        f"{what} of {advantage} % in {percent(share)}"
+        for what, advantage, share in zip(("an advantage", "one"), ADVANTAGES, power, strict=True)
     )
     compare = (
-        f"Costs {COST_OF_COMPARING}, and lets the experiments judge. With {MEASURED_AT} pairs it finds {power} of "
-        f"cases, and a false one in {percent(FALSE_A_SIDE)} a side; below {FEWEST_PAIRS} pairs it is a description "
-        f"only{f', which {budget:,} pairs would be' if budget < FEWEST_PAIRS else ''}. Random pairs come on top: "
-        f"{budget:,} pairs make up to {budget + n_random(budget):,} rows."
+        f"Lets the experiments judge the two maps. In simulated screens {measured} pairs find {found} of cases, a "
+        f"false one in {percent(FALSE_A_SIDE)} a side, and cost {f'{percent(cost)} of the' if cost else 'hardly any'} "
+        f"hits; below {FEWEST_PAIRS} pairs it is a description only"
+        f"{f', which {budget:,} pairs would be' if budget < FEWEST_PAIRS else ''}. Random pairs come on top: "
+        f"{budget:,} pairs make up to {budget + n_random(budget):,} rows. A map needs some four perturbations a pair."
     )
     return [
         ("Discover", "Finds the most hits. It says nothing about which of the two maps is better."),
@@ -147,30 +153,25 @@ def expectation_sentence(expectation: Expectation) -> str:
             f"Nothing is known of pairs like these, so no number of hits among {counted(expectation.n_rows, 'pair')} "
             "can be expected."
         )
-    first = min(FIRST_RESULTS, expectation.n_rows)
+    more = f"Your first {FIRST_RESULTS} results" if expectation.n_rows > FIRST_RESULTS else "Your results"
     return (
         f"{percent(expectation.known_rate)} of pairs this similar are already known. If the annotation holds "
         f"{shares_text(expectation.completeness)} of the truth, expect about {hits_text(expectation.expected)} hits of "
-        f"{expectation.n_rows:,}; half that if strong biology was annotated first. Your first "
-        f"{first:,} results will say more."
+        f"{expectation.n_rows:,}; half that if strong biology was annotated first. {more} will say more."
     )
 
 
-def capped_sentence(expectation: Expectation) -> str:
-    """Say which of the stated shares can't be right, since more of pairs this similar are known already; else empty."""
-    most = max(
-        (
-            share
-            for share, n in zip(expectation.completeness, expectation.n_capped, strict=True)
-            if 2 * n >= expectation.n_rows
-        ),
-        default=None,
-    )
-    if most is None or math.isnan(expectation.known_rate):
+def impossible_sentence(expectation: Expectation) -> str:
+    """Say which of the stated shares can't be, since more of pairs this similar are known already; else empty."""
+    if math.isnan(expectation.known_rate):
+        return ""
+    stated = zip(expectation.completeness, expectation.expected, strict=True)
+    impossible = [share for share, hits in stated if math.isnan(hits)]
+    if not impossible:
         return ""
     return (
-        f"Of half of these pairs or more, {percent(most)} or more of their like are known already: of such pairs the "
-        f"annotation holds more than {percent(most)} of the truth, so a larger share is nearer to it."
+        f"{shares_text(impossible)} can't be: of {counted(expectation.n_alike, 'pair')} this similar more are known "
+        "already than that, and more than all would be true. State a larger share, or wait for the first results."
     )
 
 
@@ -180,8 +181,8 @@ def shares_text(shares: Sequence[float]) -> str:
 
 
 def hits_text(hits: Sequence[float]) -> str:
-    """Write expected hits as one text: ``11 / 24 / 35``."""
-    return " / ".join(about(value) for value in hits)
+    """Write expected hits as one text: ``11 / 24 / 35``, a dash where a share can't be."""
+    return " / ".join("–" if math.isnan(value) else about(value) for value in hits)
 
 
 def about(value: float) -> str:
@@ -410,7 +411,7 @@ def found_sentences(score: Score) -> list[str]:
     ]
     if not score.n_tested:
         return [*said, "No pair was tested yet, so the expectation stands as it was."]
-    if any(math.isnan(value) for value in score.expected_back):
+    if all(math.isnan(value) for value in score.expected_back):
         return [*said, "Nothing was known of pairs like these, so no number was expected."]
     shares = shares_text(score.completeness)
     said.append(
@@ -451,7 +452,7 @@ def frozen_line(frozen: FrozenList) -> str:
 
 def times_text(factors: Sequence[float]) -> str:
     """Write by how much an expectation was wrong, for each completeness."""
-    return " / ".join(number(value, 1 if value >= 1 else 2) for value in factors)
+    return " / ".join("–" if math.isnan(value) else number(value, 1 if value >= 1 else 2) for value in factors)
 
 
 def results_tone(score: Score | None) -> Literal["success", "neutral", "warn"]:

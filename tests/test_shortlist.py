@@ -273,8 +273,22 @@ def test_the_expectation_is_that_of_the_rows():
     assert found.expectation.completeness == (1.0, 0.5, 0.25)
     assert found.expectation.expected == pytest.approx((0, np.minimum(1, odds).sum(), np.minimum(1, 3 * odds).sum()))
     assert found.expectation.known_rate == pytest.approx(rates.mean())
-    assert found.expectation.n_capped == (0, int((rates >= 0.5).sum()), int((rates >= 0.25).sum()))
+    scores = score_sides(side()).order().block(0, N)
+    least = step_of(found.rows["score"].to_numpy()).min()
+    assert found.expectation.n_alike == (step_of(scores[~np.isnan(scores)]) >= least).sum()
     assert make_shortlist(side(), known=KNOWN).expectation.completeness == COMPLETENESS
+
+
+def test_a_share_that_the_known_rate_contradicts_gets_no_number():
+    made = expect_hits(np.full(50, 0.6), (0.7, 0.5, 0.4), n_alike=400)
+    assert made.expected[0] == pytest.approx(50 * 0.3 / 0.7 * 0.6 / 0.4)
+    assert np.isnan(made.expected[1:]).all()
+    assert made.known_rate == pytest.approx(0.6)
+    # Of few pairs a rate of .6 is no contradiction of a share of .5: three standard errors of 100 are .15.
+    few = expect_hits(np.full(50, 0.6), (0.7, 0.5, 0.4), n_alike=100)
+    assert few.expected[1] == 50
+    assert np.isnan(few.expected[2])
+    assert not np.isnan(expect_hits(np.full(50, 0.6), (0.7, 0.5, 0.4)).expected).any()
 
 
 @pytest.mark.parametrize("known", [(), (pairs_known(("x", "y", "z"), [(0, 1)]),)], ids=["no source", "of others"])

@@ -23,8 +23,8 @@ from explorer.track_record import Calibration, Cumulated, TrackRecord, read_trac
 NAN = float("nan")
 
 
-def expectation(known_rate=0.19, expected=(11.2, 24.1, 34.6), n_rows=50, n_capped=(0, 0, 0)):
-    return Expectation(n_rows, known_rate, (0.7, 0.5, 0.4), expected, n_capped)
+def expectation(known_rate=0.19, expected=(11.2, 24.1, 34.6), n_rows=50, n_alike=150):
+    return Expectation(n_rows, known_rate, (0.7, 0.5, 0.4), expected, n_alike)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_nothing_known_nothing_expected():
     said = wording.expectation_sentence(expectation(NAN, (NAN,) * 3))
     assert said == ("Nothing is known of pairs like these, so no number of hits among 50 pairs can be expected.")
     assert "nan" not in said
-    assert wording.capped_sentence(expectation(NAN, (NAN,) * 3, n_capped=(0, 0, 0))) == ""
+    assert wording.impossible_sentence(expectation(NAN, (NAN,) * 3)) == ""
 
 
 @pytest.mark.parametrize(
@@ -83,13 +83,14 @@ def test_hits_are_no_more_exact_than_they_are_known(value, text):
 
 
 def test_a_short_list_has_no_first_twenty():
-    assert "Your first 7 results" in wording.expectation_sentence(expectation(n_rows=7))
+    assert "Your results will say more." in wording.expectation_sentence(expectation(n_rows=7))
 
 
-def test_a_share_that_can_not_be_right_is_said():
-    assert wording.capped_sentence(expectation(n_capped=(0, 24, 50))).startswith("Of half of these pairs or more, 40 %")
-    assert "50 %" in wording.capped_sentence(expectation(n_capped=(24, 25, 50)))
-    assert wording.capped_sentence(expectation(n_capped=(0, 0, 24))) == ""
+def test_a_share_that_can_not_be_is_said():
+    made = expectation(0.6, (32.1, NAN, NAN))
+    assert "expect about 32 / – / – hits of 50" in wording.expectation_sentence(made)
+    assert wording.impossible_sentence(made).startswith("50 / 40 % can't be: of 150 pairs this similar more are known")
+    assert wording.impossible_sentence(expectation()) == ""
 
 
 # ---------------------------------------------------------------- modes
@@ -99,8 +100,10 @@ def test_both_modes_say_their_cost_before_one_is_chosen():
     (one, discover), (other, compare) = wording.mode_rows(100)
     assert (one, other) == ("Discover", "Compare")
     assert "says nothing about which of the two maps is better" in discover
-    for said in ("about a third of the hits", "below 50 pairs", "1 % a side", "100 pairs make up to 110 rows"):
+    for said in ("100 pairs find an advantage of 30 % in", "below 50 pairs", "1 % a side", "make up to 110 rows"):
         assert said in compare
+    assert "50 pairs find" in wording.mode_rows(99)[1][1]
+    assert "200 pairs find" in wording.mode_rows(2_000)[1][1]
     assert "which 30 pairs would be" in wording.mode_rows(30)[1][1]
     assert "which" not in wording.mode_rows(50)[1][1]
 
