@@ -70,7 +70,8 @@ def test_order_of_the_page(toy):
     page, _ = toy
     order = [
         "What should I test next", "Dataset", "Count in", "What is known", "The annotation holds about",
-        "not inactive in both maps", "Only pairs with one of", "Find hits, or compare the maps?", "Lets the experiments judge",
+        "not inactive in both maps", "Only pairs with one of", "Find hits, or compare the maps?",
+        "Lets the experiments judge",
         "Pairs to test", "pairs to test next", "of pairs this similar are already known",
         "Only pairs that pass", "The list", "Click a row", "One pair", "Where they stand in both maps",
         "Take it away", "Freeze this list", "Results come back", "Track record", "What this can", "About this data",
