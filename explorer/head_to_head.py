@@ -32,6 +32,7 @@ from explorer.shortlist import (
     known_rate_curve,
     pairs_alike,
     score_sides,
+    unknown_note,
 )
 from explorer.significance import fisher_exact, sign_flip
 
@@ -225,10 +226,13 @@ def take_census(
     proposed = rows.filter(is_proposed)
     counts = dict(rows.group_by("proposer").len().iter_rows())
     notes = list(scored.notes)
-    if not curve_of.n_known.any():
-        notes.append("nothing is known of these perturbations, so no number of hits can be expected")
+    unknown = unknown_note(curve_of)
+    notes += [unknown] if unknown else []
     if depth == min(map(len, lists)) and proposed.height < budget:
-        notes.append(f"a list ends after {counted(depth, 'pair')}: there are no more under the caps")
+        few = (
+            f"; so few pairs tell little, {FEWEST_PAIRS} or more do" if proposed.height < FEWEST_PAIRS <= budget else ""
+        )
+        notes.append(f"a list ends after {counted(depth, 'pair')}: there are no more under the caps{few}")
     say("done", 1.0)
     return Census(
         context=here.label,

@@ -72,7 +72,9 @@ class KnownPairs:
         return np.bincount(np.concatenate([self.first, self.second]), minlength=len(self.names))
 
 
-def known_pairs(source: Relationships | GeneSets, names: Sequence[str]) -> KnownPairs:
+def known_pairs(
+    source: Relationships | GeneSets, names: Sequence[str], *, fewest: int = FEWEST_ANNOTATED
+) -> KnownPairs:
     """Look a source up in a map.
 
     Parameters
@@ -81,6 +83,8 @@ def known_pairs(source: Relationships | GeneSets, names: Sequence[str]) -> Known
         Pairs, with or without groups; or sets, all of whose members are pairs.
     names
         Perturbations of the map, sorted.
+    fewest
+        Perturbations that must have a known partner: what few pairs say of a map is chance, but that they are known.
 
     Returns
     -------
@@ -91,7 +95,7 @@ def known_pairs(source: Relationships | GeneSets, names: Sequence[str]) -> Known
     Raises
     ------
     InputError
-        When fewer than 20 perturbations of the map have a known partner; the nearest names are given.
+        When fewer than `fewest` perturbations of the map have a known partner; the nearest names are given.
 
     References
     ----------
@@ -118,10 +122,10 @@ def known_pairs(source: Relationships | GeneSets, names: Sequence[str]) -> Known
     first, second = pairs[:, 0].copy(), pairs[:, 1].copy()
     unknown = every - place.keys()
     n_annotated = len(np.unique(pairs))
-    if n_annotated < FEWEST_ANNOTATED:
+    if n_annotated < fewest:
         # Where groups were left out, that is why so few are related, and not how they are named.
         why = "; ".join(notes)
-        raise InputError(_too_few(source.name, n_annotated, every, unknown=unknown, names=names, why=why))
+        raise InputError(_too_few(source.name, (n_annotated, fewest), every, unknown=unknown, names=names, why=why))
     kind = GIVEN if given else COMMUNITIES
     if kind == COMMUNITIES:
         groups = _named_by_members(communities(first, second), first, second, names=names)
@@ -295,12 +299,19 @@ def _hint(unknown: Collection[str], names: Sequence[str]) -> str:
 
 
 def _too_few(
-    source: str, n_annotated: int, every: Iterable[str], *, unknown: Iterable[str], names: Sequence[str], why: str
+    source: str,
+    numbers: tuple[int, int],
+    every: Iterable[str],
+    *,
+    unknown: Iterable[str],
+    names: Sequence[str],
+    why: str,
 ) -> str:
+    n_annotated, fewest = numbers
     missing = set(unknown)
     hint = _hint(missing, names) if missing else ""
     return (
-        f"{shown(source)} relates {n_annotated} perturbations of the map, expected at least {FEWEST_ANNOTATED}: "
+        f"{shown(source)} relates {n_annotated} perturbations of the map, expected at least {fewest}: "
         f"{len(missing):,} of its {len(set(every)):,} names are not in the map{hint}; "
         f"{why or 'check that both name perturbations alike'}"
     )

@@ -38,6 +38,8 @@ MOST_PER_PERTURBATION = 3
 COMPLETENESS = (0.7, 0.5, 0.4)
 # The known rate is a curve over the most similar pairs; further down there is nothing to list.
 TOP_SHARE = 0.1
+# A share of fewer known pairs than these is chance.
+FEWEST_KNOWN = 10
 # Where strong biology was annotated first, what is left is weaker than what is known (measured: half as many hits).
 STRONG_FIRST = 0.5
 # A stated share is contradicted by a known rate that exceeds it by so many standard errors; pairs of one complex come
@@ -468,13 +470,13 @@ def known_rate_curve(found: Ordered) -> Floats:
     -------
     numpy.ndarray
         Shape (n_steps,), see `explorer.pair_order.step_of`; below that tenth it stays at its lowest value, NaN where
-        nothing is known.
+        fewer than ten pairs are known.
 
     References
     ----------
     Zadrozny and Elkan 2002, doi:10.1145/775047.775151 (isotonic calibration).
     """
-    if not found.n_known.any():
+    if found.n_known.sum() < FEWEST_KNOWN:
         return np.full(N_STEPS, np.nan)
     at_least = np.cumsum(found.n_pairs[::-1])[::-1]
     # The step at which the tenth is full, or the highest that has a pair.
@@ -483,6 +485,19 @@ def known_rate_curve(found: Ordered) -> Floats:
     curve[from_step:] = isotonic_share(found.n_pairs[from_step:], found.n_known[from_step:])
     curve[:from_step] = curve[from_step]
     return curve
+
+
+def unknown_note(found: Ordered) -> str:
+    """Say why no number of hits can be expected; empty where one can."""
+    n_known = int(found.n_known.sum())
+    if n_known == 0:
+        return "nothing is known of these perturbations, so no number of hits can be expected"
+    if n_known < FEWEST_KNOWN:
+        return (
+            f"{counted(n_known, 'pair')} {'is' if n_known == 1 else 'are'} known and not listed again, too few to say "
+            f"how many hits to expect: that takes {FEWEST_KNOWN} known pairs"
+        )
+    return ""
 
 
 def _row_table(scored: ScoredSides, pairs: FirstPairs, kept: Rows, *, curve: Floats) -> pl.DataFrame:
@@ -536,15 +551,19 @@ def _notes(found: Ordered, kept: Rows, *, budget: int, per_perturbation: int) ->
             f"only {counted(len(kept), 'pair')} of the {budget:,} asked for can be listed: there are "
             f"{counted(found.n_candidates, 'candidate')}, and a perturbation stands in {per_perturbation} at the most"
         )
-    is_known = bool(found.n_known.any())
-    if not is_known:
-        notes.append("nothing is known of these perturbations, so no number of hits can be expected")
+    unknown = unknown_note(found)
+    notes += [unknown] if unknown else []
     at_least = np.cumsum(found.n_pairs[::-1])[::-1]
     below = int((at_least[step_of(found.candidates.scores[kept])] > TOP_SHARE * at_least[0]).sum())
-    if is_known and below:
+    if below:
         notes.append(
             f"{counted(below, 'pair')} of the list {'is' if below == 1 else 'are'} not among the most similar "
-            f"{TOP_SHARE:.0%} of all; the known rate there is taken to be that of the last which is, so fewer hits are "
-            "to be expected of them"
+            f"{TOP_SHARE:.0%} of all"
+            + (
+                ""
+                if unknown
+                else "; the known rate there is taken to be that of the last which is, so fewer hits are to "
+                "be expected of them"
+            )
         )
     return notes

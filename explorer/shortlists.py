@@ -39,7 +39,7 @@ from explorer.gathered_evidence import SIDES, Evidence, gather_evidence, held_pa
 from explorer.head_to_head import Census, take_census
 from explorer.judgements import Source, chosen_sources, digest_of, own_sources, remember, usual_alignment
 from explorer.keeping import Shared, kept_on_disk
-from explorer.known import KnownPairs
+from explorer.known import KnownPairs, known_pairs
 from explorer.load import Dataset
 from explorer.shortlist import (
     COMPLETENESS,
@@ -53,7 +53,7 @@ from explorer.shortlist import (
     make_shortlist,
 )
 from explorer.store import artefact_key
-from explorer.verdict import Progress, check_seed, lock_reason, look_up
+from explorer.verdict import Progress, check_seed, lock_reason
 from explorer.view import default_sides
 
 T = TypeVar("T")
@@ -446,13 +446,15 @@ def _learned_there(catalog: Catalog, learned: Place, there: Place) -> Place:
 
 
 def _look_up(sources: Sequence[Source], side: ListSide) -> tuple[tuple[KnownPairs, ...], list[str]]:
+    """Look all sources up: however few pairs one knows, they are not listed again."""
     names = tuple(name for name in side.simple.names if name in side.learned)
-    if not sources:
-        return (), []
-    try:
-        return look_up(sources, names, call=remember)
-    except InputError as error:
-        return (), [str(error)]
+    found, notes = [], []
+    for source in sources:
+        try:
+            found.append(remember(known_pairs, source, names, fewest=1))
+        except InputError as error:
+            notes.append(f"of no use: {error}")
+    return tuple(found), [*notes, *(note for source in found for note in source.notes)]
 
 
 def _filter(

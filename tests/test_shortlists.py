@@ -128,9 +128,20 @@ def test_what_is_known_decides_and_is_named(catalog, plan, found):
     assert math.isnan(nothing.expectation.known_rate)
     assert all(math.isnan(hits) for hits in nothing.expectation.expected)
     assert any("nothing is known" in note for note in nothing.notes)
-    # The data set's own pairs annotate too few: a note, and a list all the same.
+    # However few pairs a source knows, they are not listed again; of so few no rate is made.
     own = shared_list(catalog, replace(plan, sources=("Pairs",)))
-    assert any("expected at least 20" in note for note in own.notes)
+    assert own.shortlist.n_known == 12
+    top = found.rows.row(0, named=True)
+    one = Relationships.from_pairs("mine", [top["first"]], [top["second"]])
+    mine = shared_list(catalog, plan, relationships=(one,))
+    assert (top["first"], top["second"]) not in set(mine.rows.select("first", "second").rows())
+    assert any("1 pair is known and not listed again, too few to say" in note for note in mine.notes)
+    assert math.isnan(mine.expectation.known_rate)
+    away = Relationships.from_pairs("away", ["X"], ["Y"])
+    assert any(
+        "of no use: 'away' relates 0 perturbations" in note
+        for note in shared_list(catalog, plan, relationships=(away,)).notes
+    )
     with pytest.raises(InputError, match="unknown source 'Pars': did you mean 'Pairs'"):
         shared_list(catalog, replace(plan, sources=("Pars",)))
 
