@@ -501,7 +501,7 @@ class _Work:
                 )
             except InputError as error:
                 self._note("learned", f"the seed {name} can't be looked at: {error}")
-        if len(family) < 2:
+        if len(family) < 2 and cards[place.representation].kind == "learned":
             self._note("learned", "the model has one seed, so nobody knows what hangs on it")
         if len(chances) < 2:
             nothing: list[int | None] = [None] * len(self._pairs)

@@ -15,6 +15,7 @@ from explorer.frozen import FrozenList, check_key, open_key
 from explorer.frozen_files import frozen_paths, read_frozen, write_frozen
 from explorer.knowledge import read_source
 from explorer.outcomes import outcomes_of, read_results, rehearse, score_json, score_results
+from explorer.proposed import known_interest, names_of_both
 from explorer.sealed import opened_early, read_key, write_opened_key
 from explorer.shortlist import COMPLETENESS, DEFAULT_BUDGET
 from explorer.shortlist_json import list_json
@@ -29,7 +30,7 @@ from explorer.shortlists import (
     shared_list,
 )
 from explorer.terminal import print_json, print_lines, say_notes, steps_bar
-from explorer.track_record import append_record, read_track_record, record_of, register_frozen
+from explorer.track_record import append_record, read_track_record, record_of, register_frozen, track_json
 from explorer.view import read_names
 
 
@@ -57,13 +58,14 @@ def add_list_commands(commands: Any) -> None:
     shortlist.add_argument("--simple", metavar="S", help="name of the simple representation (default: the card's)")
     shortlist.add_argument("--learned", metavar="L", help="name of the learned representation (default: the card's)")
     shortlist.add_argument("--align", metavar="A", help=f"one of {', '.join(METHODS)} (default: as judge)")
-    add_relationships(shortlist, "which are not listed again, instead of the data set's own")
+    add_relationships(shortlist, "which are not listed again, besides the data set's own")
     shortlist.add_argument(
         "--source",
         action="append",
         metavar="NAME",
         help="one of the data set's own sources; may be repeated (default: all of its pairs)",
     )
+    shortlist.add_argument("--no-source", action="store_true", help="none of the data set's own sources")
     shortlist.add_argument(
         "--completeness",
         type=float,
@@ -88,7 +90,7 @@ def add_list_commands(commands: Any) -> None:
     shortlist.set_defaults(run=_shortlist, representation=None)
 
     results = commands.add_parser("results", help="score a frozen list by what came back from the bench")
-    results.add_argument("list", metavar="LIST", type=Path, help="the frozen list, parquet or csv")
+    results.add_argument("list", metavar="LIST", type=Path, nargs="?", help="the frozen list, parquet or csv")
     results.add_argument(
         "results", metavar="RESULTS", type=Path, nargs="?", help="its sheet, filled in: hit, no hit or failed"
     )
@@ -119,8 +121,10 @@ def _shortlist(options: argparse.Namespace) -> None:
     simple, learned = sides(options, dataset)
     plan = default_list_plan(catalog, dataset.name, context)
     others = () if options.alone else plan.others if options.other is None else tuple(options.other)
-    # Files that are given take the place of the data set's own sources, as for the judge.
-    sources = tuple(options.source) if options.source else () if files else plan.sources
+    if options.no_source and options.source:
+        msg = "--no-source takes none of the data set's own sources, and --source names one: give one of the two"
+        raise InputError(msg)
+    sources = () if options.no_source else tuple(options.source) if options.source else plan.sources
     plan = replace(
         plan,
         mode=options.mode,
@@ -134,15 +138,21 @@ def _shortlist(options: argparse.Namespace) -> None:
         only_active=not options.inactive,
         only_trusted=not options.distrusted,
         only_holding=options.holds,
-        interest=() if options.interest is None else _names_in(options.interest),
         seed=options.seed,
     )
+    unknown = ""
+    if options.interest is not None:
+        found_names, unknown = known_interest(_names_in(options.interest), names_of_both(dataset, plan))
+        if not found_names:
+            msg = f"no perturbation of interest is left to make a list of: {unknown}"
+            raise InputError(msg)
+        plan = replace(plan, interest=found_names)
     with steps_bar() as progress:
         found = shared_list(catalog, plan, relationships=files, progress=progress)
         evidence = None
         if not options.no_evidence:
             evidence = shared_evidence(catalog, found, relationships=files, progress=progress)
-    notes = [*dataset.notes, *default_notes(options, plan.align), *found.notes]
+    notes = [*dataset.notes, *default_notes(options, plan.align), *([unknown] if unknown else []), *found.notes]
     # What stands beside the pairs of a comparison is sealed, and so is what could not be had of it.
     say_notes((*notes, *(evidence.notes if evidence is not None and found.census is None else ())))
     frozen = None
@@ -192,6 +202,16 @@ def _names_in(path: Path) -> tuple[str, ...]:
 
 
 def _results(options: argparse.Namespace) -> None:
+    if options.list is None and options.track is not None:
+        record = read_track_record(options.track)
+        if options.json:
+            print_json({"track_record": track_json(record)})
+        else:
+            print_lines(track_text(record))
+        return
+    if options.list is None:
+        msg = "give LIST and RESULTS, a frozen list and its filled-in sheet; or --track FOLDER alone, to for the record"
+        raise InputError(msg)
     if (options.results is None) == (options.rehearse is None):
         msg = "give RESULTS, the filled-in sheet of the list, or --rehearse FILE, and not both"
         raise InputError(msg)
@@ -223,7 +243,7 @@ def _results(options: argparse.Namespace) -> None:
         say_notes([said or "this list was added to the track record"])
         track = read_track_record(options.track)
     if options.json:
-        print_json(score_json(score))
+        print_json(score_json(score) | ({} if track is None else {"track_record": track_json(track)}))
         return
     print_lines(results_text(frozen, score))
     if track is not None:

@@ -216,7 +216,9 @@ class _Kept:
         )
 
 
-def capped(first: Rows, second: Rows, *, most: int, n_wanted: int | None = None) -> Rows:
+def capped(
+    first: Rows, second: Rows, *, most: int, n_wanted: int | None = None, free: frozenset[int] = frozenset()
+) -> Rows:
     """Go down a list and pass over a pair with a member that stands in `most` pairs already.
 
     Parameters
@@ -227,6 +229,8 @@ def capped(first: Rows, second: Rows, *, most: int, n_wanted: int | None = None)
         Pairs that a perturbation may stand in.
     n_wanted
         Where to stop; the end of the list without it.
+    free
+        Rows that may stand in any number of pairs.
 
     Returns
     -------
@@ -238,7 +242,7 @@ def capped(first: Rows, second: Rows, *, most: int, n_wanted: int | None = None)
     for place, (one, other) in enumerate(zip(first.tolist(), second.tolist(), strict=True)):
         if n_wanted is not None and len(kept) >= n_wanted:
             break
-        if used.get(one, 0) < most and used.get(other, 0) < most:
+        if all(row in free or used.get(row, 0) < most for row in (one, other)):
             used[one], used[other] = used.get(one, 0) + 1, used.get(other, 0) + 1
             kept.append(place)
     return np.array(kept, dtype=np.intp)

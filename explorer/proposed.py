@@ -452,7 +452,7 @@ def start_list(catalog: Catalog, view: ListView) -> Ticket[Proposed]:
         plan, unknown = view.plan, ""
         if plan.interest:
             say("perturbations of interest", 0.0)
-            names = _names_of_both(dataset, plan)
+            names = names_of_both(dataset, plan)
             found, unknown = known_interest(plan.interest, names)
             if not found:
                 message = f"no perturbation of interest is left to make a list of: {unknown}"
@@ -464,7 +464,8 @@ def start_list(catalog: Catalog, view: ListView) -> Ticket[Proposed]:
     return shared_workshop.start(("list", *_key(catalog, view.plan)), make)
 
 
-def _names_of_both(dataset: Dataset, plan: ListPlan) -> list[str]:
+def names_of_both(dataset: Dataset, plan: ListPlan) -> list[str]:
+    """List the perturbations of both maps of a plan."""
     simple, learned = (
         shared_map(dataset, plan.context, name, alignment=plan.align) for name in (plan.simple, plan.learned)
     )

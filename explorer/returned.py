@@ -87,7 +87,8 @@ def frozen_files(
     frozen, key = freeze_list(found, evidence, date=date, salt=salt)
     if track is not None:
         register_frozen(track, frozen)
-    names = {form: path.name for form, path in frozen_paths(Path("LIST"), mode=frozen.mode).items()}
+    paths = frozen_paths(Path(f"list-{frozen.digest[:8]}"), mode=frozen.mode)
+    names = {form: path.name for form, path in paths.items()}
     files = {
         names["parquet"]: parquet_bytes(frozen),
         names["csv"]: csv_text(frozen).encode(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,9 @@ from explorer.pair_order import (
 from explorer.pair_scores import PairScores, score_pairs
 from explorer.relate import TIE_DECIMALS
 from explorer.reliability import isotonic_share
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 DEFAULT_BUDGET = 50
 MOST_BUDGET = 2_000
@@ -107,11 +111,17 @@ class PairFilter:
         Perturbations of which one must stand in a pair; empty for no such wish.
     only
         Pairs that may be listed, such as those that hold elsewhere; None for all.
+    excluded
+        Pairs that may not, such as a perturbation and a combination of it with another.
+    said
+        What was asked for, in words, for a message where no pair is left.
     """
 
     left_out: frozenset[str] = frozenset()
     interest: frozenset[str] = frozenset()
     only: frozenset[tuple[str, str]] | None = None
+    excluded: frozenset[tuple[str, str]] = frozenset()
+    said: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -246,7 +256,7 @@ def make_shortlist(
     Candidates are undirected pairs that no source knows and none annotates apart. They stand in the order of the
     larger of both maps' normal scores (cosine less crowding, see `explorer.pair_scores.score_pairs`); with further
     contexts, of its mean over contexts, since a second context is worth more than any score. A perturbation stands in
-    three pairs at the most.
+    three pairs at the most, but for those of interest.
 
     Parameters
     ----------
@@ -283,6 +293,9 @@ def make_shortlist(
     annotation = annotate(known, scored.names)
     allowed = allowed_pairs(pair_filter or PairFilter(), scored.names)
     pairs = scored.order(order)
+    # Whose pairs were asked for stands in as many as there are.
+    wished = (pair_filter or PairFilter()).interest
+    free = frozenset(row for row, name in enumerate(scored.names) if name in wished)
     say("the pairs in order", 0.6)
     found, kept = capped_until(
         lambda n_first: order_pairs(
@@ -293,7 +306,7 @@ def make_shortlist(
             may_be_listed=allowed,
             say=lambda share: say("the pairs in order", 0.6 + 0.4 * share),
         ),
-        lambda first: capped(first.first, first.second, most=per_perturbation, n_wanted=budget),
+        lambda first: capped(first.first, first.second, most=per_perturbation, n_wanted=budget, free=free),
         n_wanted=budget,
     )
     if not len(kept):
@@ -432,7 +445,7 @@ def allowed_pairs(pair_filter: PairFilter, names: Sequence[str]) -> Callable[[in
     InputError
         When perturbations of interest are given and none is in the maps; the nearest names are given.
     """
-    if not pair_filter.left_out and not pair_filter.interest and pair_filter.only is None:
+    if not allowed_anything(pair_filter):
         return None
     place = {name: row for row, name in enumerate(names)}
     wanted = {name for name in pair_filter.interest if name in place}
@@ -444,23 +457,36 @@ def allowed_pairs(pair_filter: PairFilter, names: Sequence[str]) -> Callable[[in
         raise InputError(msg)
     is_in = np.array([name not in pair_filter.left_out for name in names])
     is_wanted = np.array([name in wanted for name in names]) if wanted else np.ones(len(names), dtype=bool)
-    only = None
-    if pair_filter.only is not None:
-        from scipy import sparse
-
-        here = [(place[one], place[other]) for one, other in pair_filter.only if one in place and other in place]
-        ends = np.array(here, dtype=np.intp).reshape(-1, 2)
-        ends.sort(axis=1)
-        only = sparse.csr_matrix((np.ones(len(ends), dtype=bool), (ends[:, 0], ends[:, 1])), shape=(len(names),) * 2)
+    only = None if pair_filter.only is None else _pair_matrix(pair_filter.only, names)
+    excluded = _pair_matrix(pair_filter.excluded, names) if pair_filter.excluded else None
 
     def block(start: int, stop: int) -> Flags:
         able = is_in[start:stop, None] & is_in[None, start:]
         able &= is_wanted[start:stop, None] | is_wanted[None, start:]
         if only is not None:
             able &= only[start:stop, start:].toarray()
+        if excluded is not None:
+            able &= ~excluded[start:stop, start:].toarray()
         return np.asarray(able)
 
     return block
+
+
+def allowed_anything(pair_filter: PairFilter) -> bool:
+    """Whether a filter leaves anything out."""
+    asked = pair_filter.left_out or pair_filter.interest or pair_filter.excluded
+    return bool(asked) or pair_filter.only is not None
+
+
+def _pair_matrix(pairs: frozenset[tuple[str, str]], names: Sequence[str]) -> csr_matrix:
+    """Mark pairs by name in the upper triangle; those that the maps have not are passed over."""
+    from scipy import sparse
+
+    place = {name: row for row, name in enumerate(names)}
+    here = [(place[one], place[other]) for one, other in pairs if one in place and other in place]
+    ends = np.array(here, dtype=np.intp).reshape(-1, 2)
+    ends.sort(axis=1)
+    return sparse.csr_matrix((np.ones(len(ends), dtype=bool), (ends[:, 0], ends[:, 1])), shape=(len(names),) * 2)
 
 
 def known_rate_curve(found: Ordered) -> Floats:
@@ -530,18 +556,14 @@ def _row_table(scored: ScoredSides, pairs: FirstPairs, kept: Rows, *, curve: Flo
 
 def _none_left(found: Ordered, pair_filter: PairFilter | None) -> str:
     if pair_filter is not None and allowed_anything(pair_filter):
-        return "no pair is left under these filters: take one of them away"
+        said = f" ({'; '.join(pair_filter.said)})" if pair_filter.said else ""
+        return f"no pair is left under these filters{said}: take one of them away"
     if found.n_apart:
         return (
             f"every pair is known or annotated apart ({found.n_apart:,} apart): give sources that hold fewer "
             "perturbations, or pairs without groups"
         )
     return "every pair is known already: give other sources of known pairs"
-
-
-def allowed_anything(pair_filter: PairFilter) -> bool:
-    """Whether a filter was asked for."""
-    return bool(pair_filter.left_out or pair_filter.interest or pair_filter.only is not None)
 
 
 def _notes(found: Ordered, kept: Rows, *, budget: int, per_perturbation: int) -> list[str]:

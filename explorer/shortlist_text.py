@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
-from explorer.digits import counted, number, percent, plain, signed, small
+from explorer.digits import number, percent
 from explorer.frozen import FrozenList
 from explorer.gathered_evidence import SIDES, Evidence
 from explorer.outcomes import Score
 from explorer.shortlists import Listed, with_evidence
 from explorer.terminal import Line, in_columns
-from explorer.track_record import Calibration, TrackRecord
+from explorer.track_record import TrackRecord
 from explorer.wording_shortlist import (
     BLIND_NOTE,
+    about,
     census_sentence,
     counts_sentence,
     expectation_sentence,
     filter_sentence,
     found_sentences,
-    hits_text,
     impossible_sentence,
+    record_rows,
     units_sentence,
+    verdict_head,
     verdict_sentences,
 )
 
@@ -63,7 +64,8 @@ def _pair_lines(found: Listed, evidence: Evidence | None) -> list[str]:
     head: list[str] = ["pair", "score", "proposed by"]
     if evidence is not None:
         # Whether a pair holds somewhere is asked of either map's graph.
-        head += ["simple rank", "learned rank", *others, "active", "seeds", "support"]
+        both = [f"in {label} (simple / learned)" for label in others]
+        head += ["simple rank", "learned rank", *both, "active", "seeds", "support"]
     rows: list[Line] = []
     for row in table.iter_rows(named=True):
         cells = [f"{row['first']} + {row['second']}", number(row["score"], 2), row["proposer"]]
@@ -118,37 +120,20 @@ def results_text(frozen: FrozenList, score: Score) -> list[str]:
     ]
     lines += found_sentences(score)
     simple, learned = (str(header.get(side, side)) for side in SIDES)
-    return [*lines, *verdict_sentences(score, simple=simple, learned=learned)]
+    head = verdict_head(score)
+    return [*lines, *([f"{head}."] if head else []), *verdict_sentences(score, simple=simple, learned=learned)]
 
 
 def track_text(track: TrackRecord) -> list[str]:
     """Write a track record line by line: all lists together, then list by list."""
-    n_lists = track.table.height
-    lines = [f"Track record of {counted(n_lists, 'list')}."]
-    if track.n_not_back:
-        lines[0] += (
-            f" {track.n_not_back} of {counted(track.n_registered, 'frozen list')} never came back; lists that were "
-            "tested and not recorded make a record look better than it is."
+    lines = ["Track record", *record_rows(track)]
+    if not track.table.height:
+        return lines
+    rows: list[Line] = [
+        (
+            f"{row['scored'][:10]}  {row['dataset']}, {row['context']}, {row['mode']}", f"{row['tested']:,}",
+            f"{row['found']:,}", "–" if row["expected"] is None else about(row["expected"]), row["verdict"] or "",
         )
-    if n_lists:
-        lines += [_calibration_line("as stated", track.stated)]
-        lines += [_calibration_line(f"if {percent(one.completeness)} complete", one) for one in track.by_completeness]
-    both = track.cumulated
-    if both.n_lists:
-        out = f" ({both.n_left_out} more were description only)" if both.n_left_out else ""
-        lines.append(
-            f"Learned {both.hits_learned:,}, simple {both.hits_simple:,} hits of {both.depth:,} pairs each in "
-            f"{counted(both.n_lists, 'comparison')}{out}: {signed(both.delta)} (95 % interval {signed(both.low)} to "
-            f"{signed(both.high)}, p {small(both.test.p)})."
-        )
-    return [*lines, *track.problems]
-
-
-def _calibration_line(what: str, one: Calibration) -> str:
-    if not one.n_lists or math.isnan(one.factor):
-        return f"{what}: nothing was expected"
-    return (
-        f"{what}: expected {hits_text([one.expected])}, found {one.found:,} in {counted(one.n_lists, 'list')}, "
-        f"{plain(f'{one.factor:.2f}')} times; mean squared error of the totals {number(one.squared_error)}, were the "
-        f"expectations right {number(one.squared_error_if_right)}"
-    )
+        for row in track.table.iter_rows(named=True)
+    ]  # fmt: skip
+    return [*lines, "", *in_columns(("scored", "tested", "hits", "expected", "verdict"), rows)]

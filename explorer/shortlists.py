@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
+from itertools import combinations
 from types import ModuleType
 from typing import Any, Literal, TypeVar, get_args
 
@@ -30,7 +31,7 @@ from explorer import (
     totals,
 )
 from explorer.align import check_method
-from explorer.catalog import Catalog, identity_of, require_unchanged, shared_map
+from explorer.catalog import Catalog, identity_of, require_unchanged, shared_map, shared_screen
 from explorer.context_reports import Place, counterpart, labels_of, other_places, passports_of, read_place
 from explorer.digits import counted
 from explorer.errors import InputError, listed, shown, unknown_name
@@ -41,6 +42,7 @@ from explorer.judgements import Source, chosen_sources, digest_of, own_sources, 
 from explorer.keeping import Shared, kept_on_disk
 from explorer.known import KnownPairs, known_pairs
 from explorer.load import Dataset
+from explorer.pairs import pairs_of_names
 from explorer.shortlist import (
     COMPLETENESS,
     DEFAULT_BUDGET,
@@ -497,12 +499,29 @@ def _filter(
             progress=lambda what, share: say(what, _MAPS_SHARE * (0.5 + 0.5 * share)),
         )
         notes += said
-    return PairFilter(frozenset(left_out), frozenset(plan.interest), only), notes
+    names = shared_map(catalog.dataset(plan.dataset), plan.context, plan.simple, alignment=plan.align).names
+    excluded = _with_a_part_in_common(names, shared_screen(catalog.dataset(plan.dataset), plan.context).roles.control)
+    if excluded:
+        notes.append(
+            f"left out: {counted(len(excluded), 'pair')} of a combination with a part of its own, as in A and A+B"
+        )
+    said = (*filter_words(plan), *(["no parts in common"] if excluded else []))
+    return PairFilter(frozenset(left_out), frozenset(plan.interest), only, excluded, said), notes
+
+
+def _with_a_part_in_common(names: Sequence[str], controls: Collection[str]) -> frozenset[tuple[str, str]]:
+    """Find the pairs whose names say that they perturb one thing in common: A and A+B, A+B and A+C."""
+    combined = pairs_of_names(names, controls=controls)
+    holders: dict[str, list[str]] = {}
+    for name in names:
+        for part in combined.get(name, (name,)):
+            holders.setdefault(part, []).append(name)
+    return frozenset(pair for own in holders.values() for pair in combinations(sorted(own), 2))
 
 
 def _digest_filter(pair_filter: PairFilter) -> str:
     only = None if pair_filter.only is None else sorted(pair_filter.only)
-    parts = (sorted(pair_filter.left_out), sorted(pair_filter.interest), only)
+    parts = (sorted(pair_filter.left_out), sorted(pair_filter.interest), only, sorted(pair_filter.excluded))
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 

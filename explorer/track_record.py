@@ -346,6 +346,19 @@ def read_track_record(folder: Path, *, seed: int = 0) -> TrackRecord:
     )
 
 
+def track_json(track: TrackRecord) -> dict[str, Any]:
+    """Write a track record as what JSON knows; undefined numbers stay NaN."""
+    return {
+        "lists": track.table.to_dicts(),
+        "stated": asdict(track.stated),
+        "by_completeness": [asdict(one) for one in track.by_completeness],
+        "simple_against_learned": asdict(track.cumulated),
+        "n_registered": track.n_registered,
+        "n_not_back": track.n_not_back,
+        "problems": list(track.problems),
+    }
+
+
 def _collected(
     folder: Path, names: re.Pattern[str], read: Callable[[Path], dict[str, Any]]
 ) -> tuple[list[dict[str, Any]], list[str]]:

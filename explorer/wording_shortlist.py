@@ -309,11 +309,13 @@ def pair_rows(made: Proposed, evidence: Evidence | None, row: int) -> list[tuple
     line = found.rows.row(row, named=True)
     names = {"simple": found.plan.simple, "learned": found.plan.learned}
     by = names.get(line["proposer"], "both alike")
+    over = f" (mean over {counted(len(found.conditions), 'context')})" if len(found.conditions) > 1 else ""
     said = [
         (
             "In the list",
-            f"Place {line['rank']:,}, proposed by {by}; normal score {_number(line['simple score'], 2)} in "
-            f"{names['simple']}, {_number(line['learned score'], 2)} in {names['learned']}. "
+            f"Place {line['rank']:,}, proposed by {by}{over}; here its normal score is "
+            f"{_number(line['simple score'], 2)} in {names['simple']}, {_number(line['learned score'], 2)} in "
+            f"{names['learned']}. "
             + (
                 "Nothing is known of pairs this similar."
                 if _is_missing(line["known rate"])
@@ -414,13 +416,15 @@ def found_sentences(score: Score) -> list[str]:
     if all(math.isnan(value) for value in score.expected_back):
         return [*said, "Nothing was known of pairs like these, so no number was expected."]
     shares = shares_text(score.completeness)
+    times = [score.n_found / hits if hits else math.nan for hits in score.expected_back]
     said.append(
         f"Expected of those tested, were the annotation {shares} complete: {hits_text(score.expected_back)}. So "
-        f"{times_text(score.factor)} times as many came."
+        f"{times_text(times)} times as many came."
     )
     if score.n_waiting:
         said.append(
-            f"Corrected by that, expect {hits_text(score.remaining)} hits of the {score.n_waiting:,} that are not back."
+            f"Corrected by (hits + ½) / (expected + ½), expect {hits_text(score.remaining)} hits of the "
+            f"{score.n_waiting:,} that are not back."
         )
     if score.mode == "compare" and not score.is_proposed_only:
         said.append("Random pairs are among the rows, of which no hit is expected; which they are is sealed.")
@@ -510,7 +514,9 @@ def _failures(judged: HeadToHead) -> str:
     if not judged.n_failed:
         return "No experiment failed."
     check = (
-        "" if math.isnan(judged.failed_p) else f" (Fisher p {small(judged.failed_p)} that this hangs on the proposer)"
+        ""
+        if math.isnan(judged.failed_p)
+        else f" (whether that hangs on who proposed a pair: Fisher p {small(judged.failed_p)})"
     )
     return f"{counted(judged.n_failed, 'experiment')} failed{check}."
 
@@ -541,13 +547,13 @@ def record_sentences(record: TrackRecord) -> list[str]:
     if stated.n_lists:
         said.append(
             f"Over {counted(stated.n_lists, 'list')} with an expectation, {counted(stated.found, 'hit')} found and "
-            f"{about(stated.expected)} expected (each list's middle completeness): {times_text([stated.factor])} times "
-            "as many came."
+            f"{about(stated.expected)} expected (each list's middle completeness): "
+            f"{times_text([stated.found / stated.expected if stated.expected else math.nan])} times as many came."
         )
         said.append(
-            f"Mean squared error of the totals, as shares of the pairs tested: {number(stated.squared_error, 4)}; "
-            f"{number(stated.squared_error_if_right, 4)} would be chance alone, were the expectations right and pairs "
-            "independent. Smaller is better."
+            f"A list's hits were off by {percent(math.sqrt(stated.squared_error))} of the pairs tested (root mean "
+            f"square); {percent(math.sqrt(stated.squared_error_if_right))} would be chance alone, were the "
+            "expectations right and pairs independent. Smaller is better."
         )
     each = [one for one in record.by_completeness if one.n_lists]
     if len(each) > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,3 +55,11 @@ def write_hostile(root: Path) -> Path:
     changes |= {"cautions": [{"perturbations": [PAYLOADS[0]], "text": everything}], "defaults/align": "none"}
     known = {"relationships": {"Pairs": {"file": "pairs.parquet", "license": PAYLOADS[2], "citation": PAYLOADS[3]}}}
     return verdicts.write_catalog(root, changes, names=names, known=known)
+
+
+def by_form(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Call files ``LIST…``, which are called by the digest of their list, so that two lists lie in one folder."""
+    stem = next(iter(files))[: len("list-12345678")]
+    assert stem.startswith("list-")
+    assert len({name[: len(stem)] for name in files}) == 1
+    return {f"LIST{name[len(stem) :]}": content for name, content in files.items()}

@@ -209,7 +209,9 @@ def test_a_list_that_ends_is_said():
     census = take_census(side(), known=KNOWN, budget=500)
     simple, learned = naive_lists([side()], KNOWN, 500)
     assert census.depth == min(len(simple), len(learned))
-    assert census.notes[0].startswith(f"a list ends after {census.depth} pairs: there are no more under the caps; so few")
+    assert census.notes[0].startswith(
+        f"a list ends after {census.depth} pairs: there are no more under the caps; so few"
+    )
 
 
 def test_where_nothing_is_known_it_is_said():

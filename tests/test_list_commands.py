@@ -40,7 +40,8 @@ def run(capsys):
 @pytest.fixture
 def make(run, folder):
     def call(*arguments, budget=12):
-        return run("shortlist", folder / "toy", "--relationships", folder / "half.csv", "--budget", budget, *arguments)
+        own = ("--no-source", "--relationships", folder / "half.csv")
+        return run("shortlist", folder / "toy", *own, "--budget", budget, *arguments)
 
     return call
 
@@ -101,7 +102,14 @@ def test_from_a_list_to_its_score_and_the_track_record(make, run, tmp_path):
     status, out, err = run("results", tmp_path / "list.csv", results, "--track", tmp_path / "mine")
     assert status == 0
     assert "hits of 12 tested" in out
-    assert "Track record of 1 list." in out
+    assert "1 list recorded." in out
+    assert "toy, alpha, discover" in out
+    status, alone, _ = run("results", "--track", tmp_path / "mine")
+    assert status == 0
+    assert alone.strip() in out
+    told = json.loads(run("results", "--track", tmp_path / "mine", "--json")[1])["track_record"]
+    assert (len(told["lists"]), told["n_registered"], told["n_not_back"]) == (1, 1, 0)
+    refused(run("results"), "give LIST and RESULTS, a frozen list and its filled-in sheet; or --track FOLDER alone")
     assert "added to the track record" in err
     told = json.loads(run("results", tmp_path / "list.parquet", results, "--json")[1])
     assert told["n_found"] == rehearse(read_frozen(tmp_path / "list.csv"), TRUTH)["result"].to_list().count("hit")
@@ -166,7 +174,8 @@ def test_mistakes_are_one_sentence_and_nothing_is_written(make, run, tmp_path, f
     (tmp_path / "names.txt").write_text("GEN01\n")
     refused(make("--interest", tmp_path / "names.txt"), "did you mean 'GENE01'")
     refused(make("--other", "betta"), "did you mean 'beta'")
-    refused(make("--source", "Pars"), "did you mean 'Pairs'")
+    refused(make("--source", "Pars"), "--no-source takes none of the data set's own sources")
+    refused(run("shortlist", folder / "toy", "--source", "Pars"), "did you mean 'Pairs'")
     refused(make("--simple", "rawr", "--freeze", tmp_path / "x"), "did you mean 'raw'")
     refused(run("results", tmp_path / "absent.csv", tmp_path / "names.txt"), "absent.csv")
     refused(run("results", folder / "half.csv", tmp_path / "names.txt"), "half.csv")
@@ -189,6 +198,18 @@ def test_a_rehearsal_takes_known_pairs_for_hits(make, run, tmp_path):
 
 
 def test_names_of_interest_come_from_a_file(make, tmp_path):
-    (tmp_path / "names.txt").write_text("GENE01, GENE07\nGENE11\n")
-    told = json.loads(make("--interest", tmp_path / "names.txt", "--json", "--no-evidence")[1])
+    (tmp_path / "names.txt").write_text("GENE01, gene07\nGENE11, GEN02\n")
+    status, out, err = make("--interest", tmp_path / "names.txt", "--json", "--no-evidence")
+    assert status == 0
+    told = json.loads(out)
     assert all({"GENE01", "GENE07", "GENE11"} & {pair["first"], pair["second"]} for pair in told["pairs"])
+    assert "'GEN02'" in err
+    # Whose pairs were asked for stands in more than three.
+    (tmp_path / "names.txt").write_text("GENE01\n")
+    assert len(json.loads(make("--interest", tmp_path / "names.txt", "--json", "--no-evidence")[1])["pairs"]) == 12
+
+
+def test_own_pairs_stand_beside_those_of_the_data_set(run, folder):
+    half = ("--relationships", folder / "half.csv")
+    told = json.loads(run("shortlist", folder / "toy", *half, "--json", "--no-evidence", "--budget", 5)[1])
+    assert set(told["known"]) == {"Pairs", "half"}

@@ -537,3 +537,23 @@ def test_counts_do_not_depend_on_how_many_pairs_are_kept():
     annotation = annotate(KNOWN, NAMES)
     few, many = (order_pairs(order, annotation, n_first=n) for n in (1, 5_000))
     assert known_rate_curve(few).tolist() == known_rate_curve(many).tolist()
+
+
+def test_whose_pairs_were_asked_for_stands_in_as_many_as_there_are():
+    wished = NAMES[7]
+    found = make_shortlist(side(), known=KNOWN, budget=20, pair_filter=PairFilter(interest=frozenset([wished])))
+    assert all(wished in pair for pair in pairs_in(found.rows))
+    assert found.rows.height == 20
+
+
+def test_excluded_pairs_are_left_out_and_no_others():
+    first = pairs_in(make_shortlist(side(), known=KNOWN, budget=20).rows)
+    left = PairFilter(excluded=frozenset([first[0], ("nobody", "here")]))
+    found = pairs_in(make_shortlist(side(), known=KNOWN, budget=19, pair_filter=left).rows)
+    assert first[0] not in found
+    assert found[0] == first[1]
+    everyone = frozenset((one, other) for one in NAMES for other in NAMES if one < other)
+    with pytest.raises(
+        InputError, match=r"no pair is left under these filters \(nothing at all\): take one of them away"
+    ):
+        make_shortlist(side(), known=KNOWN, pair_filter=PairFilter(excluded=everyone, said=("nothing at all",)))

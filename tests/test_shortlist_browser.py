@@ -13,7 +13,7 @@ import pytest
 import verdicts
 from browser import TOKEN, Visit, log_in, missing_browser, open_page, serve_catalog, serve_notebook, start_browser
 from conftest import PROJECT
-from listed_toys import PAYLOADS
+from listed_toys import PAYLOADS, by_form
 from test_explore_browser import BACKGROUND, FOREIGN_ELEMENTS, HEADERS
 
 from explorer.frozen_files import read_frozen, sheet_csv
@@ -69,7 +69,7 @@ class Shortlist:
     def freeze(self, folder: Path) -> dict[str, bytes]:
         """Files of the list as it is frozen by a click."""
         with zipfile.ZipFile(self.download("Freeze this list", folder)) as archive:
-            return {name: archive.read(name) for name in archive.namelist()}
+            return by_form({name: archive.read(name) for name in archive.namelist()})
 
     def give(self, label: str, name: str, content: bytes | str) -> None:
         """Upload a file."""

@@ -271,3 +271,9 @@ def test_progress_may_cancel(catalog, plan):
     with pytest.raises(KeyboardInterrupt):
         shared_list(catalog, replace(plan, budget=7), relationships=(HALF,), progress=stop)
     assert isinstance(shared_list(catalog, replace(plan, budget=7), relationships=(HALF,)).rows, pl.DataFrame)
+
+
+def test_a_combination_is_not_listed_with_its_own_parts():
+    found = shortlists._with_a_part_in_common(["A", "A+B", "B", "B+C", "D", "A+ctrl"], ["ctrl"])
+    assert found == {("A", "A+B"), ("A+B", "B"), ("A+B", "B+C"), ("B", "B+C")}
+    assert shortlists._with_a_part_in_common(["A", "B"], []) == frozenset()

@@ -214,10 +214,12 @@ def test_first_results_correct_the_expectation():
     # Four tested at r = .2: .25 each at c = .5; two hits make (2 + .5) / (1 + .5).
     assert said[0] == "2 hits of 4 tested, 2 failed, 4 not back; the list has 10 rows."
     assert said[1] == (
-        "Expected of those tested, were the annotation 70 / 50 / 40 % complete: .4 / 1.0 / 1.5. So 2.7 / 1.7 / 1.3 "
+        "Expected of those tested, were the annotation 70 / 50 / 40 % complete: .4 / 1.0 / 1.5. So 4.7 / 2.0 / 1.3 "
         "times as many came."
     )
-    assert said[2].startswith("Corrected by that, expect 1.2 / 1.7 / 1.9 hits of the 4 that are not back.")
+    assert said[2].startswith(
+        "Corrected by (hits + ½) / (expected + ½), expect 1.2 / 1.7 / 1.9 hits of the 4 that are not back."
+    )
 
 
 def test_nothing_back_and_nothing_known():
@@ -262,7 +264,7 @@ def test_verdicts_with_interval_units_and_checks(changes, head, said):
     assert said in text
     assert "latent: 18 hits of its 40 pairs; raw: 10 hits of its 40" in text
     assert "Of 6 random pairs, 1 was a hit" in text
-    assert "2 experiments failed (Fisher p .6" in text
+    assert "2 experiments failed (whether that hangs on who proposed a pair: Fisher p .6" in text
     assert "nan" not in text
     tone = {"learned finds more": "success", "description only": "warn"}
     assert wording.results_tone(score) == tone.get(score.head_to_head.verdict, "neutral")
@@ -312,7 +314,7 @@ def test_a_record_says_expected_against_found_and_calibration():
         "1 of 3 frozen lists never came back",
         "18 hits found and 24 expected",
         ".75 times as many came",
-        "Mean squared error of the totals, as shares of the pairs tested: .0040; .0060 would be chance alone",
+        "A list's hits were off by 6.3 % of the pairs tested (root mean square); 7.7 % would be chance alone",
         "11 were the annotation 70 % complete",
         "the learned maps' lists had 25 hits and the simple ones' 20, of 80 pairs each",
         "+.062",
