@@ -805,9 +805,16 @@ def uploads():
 
 
 @app.cell
-def came(key_upload, list_upload, results_upload):
+def looks():
+    # Which keys this session has opened, and for which results.
+    openings = returned.Openings()
+    return (openings,)
+
+
+@app.cell
+def came(key_upload, list_upload, openings, results_upload):
     # Nothing of a file is believed before it was checked; none is written anywhere.
-    came_back = returned.read_back(list_upload.value, results_upload.value, key_upload.value)
+    came_back = returned.read_back(list_upload.value, results_upload.value, key_upload.value, openings=openings)
     return (came_back,)
 
 

@@ -107,13 +107,33 @@ def frozen_zip(
 # ---------------------------------------------------------------- results
 
 
-def read_back(list_file: object, results_file: object, key_file: object = ()) -> Returned | None:
+@dataclass(slots=True)
+class Openings:
+    """The keys that one session has opened, and for which results; a session keeps one of these.
+
+    A page can't mark the file of the key, which stays with its owner: so it remembers, and who looks, changes results
+    and comes back is told.
+    """
+
+    seen: dict[str, str] = field(default_factory=dict)
+
+    def looked_before(self, list_digest: str, results_digest: str) -> str:
+        """Note an opening; say why it is a second look, else nothing."""
+        first = self.seen.setdefault(list_digest, results_digest)
+        return "" if first == results_digest else "its key was opened before, on this page, for other results"
+
+
+def read_back(
+    list_file: object, results_file: object, key_file: object = (), *, openings: Openings | None = None
+) -> Returned | None:
     """Read what a browser sent, and score it; every file is checked, and none is kept.
 
     Parameters
     ----------
     list_file, results_file, key_file
         Values of upload controls: sequences of at most one file with ``name`` and ``contents``.
+    openings
+        Keys that this session has opened; a new one is noted in it.
 
     Returns
     -------
@@ -146,7 +166,7 @@ def read_back(list_file: object, results_file: object, key_file: object = ()) ->
     outcomes, problem = attempt(lambda: read_results(content, frozen, name=name))
     if outcomes is None:
         return replace(made, problems=(*made.problems, problem))
-    return _scored(replace(made, outcomes=outcomes), frozen, outcomes)
+    return _scored(replace(made, outcomes=outcomes), frozen, outcomes, openings=openings or Openings())
 
 
 def _sent(value: object, what: str) -> tuple[str, bytes] | None:
@@ -174,7 +194,7 @@ def _own_key(frozen: FrozenList, content: bytes, name: str) -> SealedKey:
     return key
 
 
-def _scored(made: Returned, frozen: FrozenList, outcomes: Outcomes) -> Returned:
+def _scored(made: Returned, frozen: FrozenList, outcomes: Outcomes, *, openings: Openings) -> Returned:
     if frozen.mode != COMPARE or made.key is None or not outcomes.is_complete:
         score, problem = attempt(lambda: score_results(frozen, outcomes))
         return replace(made, score=score, problems=(*made.problems, *([problem] if problem else [])))
@@ -182,7 +202,8 @@ def _scored(made: Returned, frozen: FrozenList, outcomes: Outcomes) -> Returned:
 
     def opened() -> Returned:
         rows, marked = open_key(frozen, key, results_digest=outcomes.digest, complete=True, date=now())
-        early = opened_early(marked, outcomes.digest)
+        again = openings.looked_before(frozen.digest, outcomes.digest)
+        early = opened_early(marked, outcomes.digest) or again
         score = score_results(frozen, outcomes, key_rows=rows, opened_early=early)
         return replace(made, key=marked, score=score, is_opened=True)
 

@@ -195,6 +195,24 @@ def test_a_key_is_opened_once_all_results_are_in(blind):
     assert "for other results than these" in again.score.head_to_head.reason
 
 
+def test_a_session_remembers_what_a_key_was_opened_for(blind):
+    frozen, key = blind
+    openings = returned.Openings()
+
+    def come_back(words):
+        # The key's own file is not marked: its owner gives the same one again.
+        return read_back(
+            sent(csv_text(frozen)), sent(filled(frozen, words)), sent(key_text(key)), openings=openings
+        ).score.head_to_head
+
+    first = come_back(["hit", "no hit"])
+    assert "not blind" not in first.reason
+    assert come_back(["hit", "no hit"]) == first
+    later = come_back(["no hit", "hit"])
+    assert later.verdict == "description only"
+    assert "its key was opened before, on this page, for other results" in later.reason
+
+
 def test_a_key_stays_sealed_while_results_are_missing(blind):
     frozen, key = blind
     found = read_back(sent(csv_text(frozen)), sent(filled(frozen, ["hit", None])), sent(key_text(key)))
