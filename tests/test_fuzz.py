@@ -29,7 +29,7 @@ from explorer.stored import read_obs, stored_source
 from explorer.tables import open_table, read_npy, read_table
 from explorer.view import checked_view, read_view, validated_k
 
-EXAMPLES = {"card": 60, "table": 80, "npy": 150, "h5ad": 40, "zarr": 25, "link": 80, "command": 40}
+EXAMPLES = {"list": 300, "card": 60, "table": 80, "npy": 150, "h5ad": 40, "zarr": 25, "link": 80, "command": 40}
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

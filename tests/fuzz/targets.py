@@ -30,9 +30,13 @@ from explorer.aggregate import build_map
 from explorer.catalog import Catalog, open_catalog
 from explorer.cli import main
 from explorer.errors import InputError
+from explorer.frozen import FrozenList, check_key, freeze
+from explorer.frozen_files import csv_text, read_frozen, sheet_csv
 from explorer.judged import checked_judge_view, read_judge_view
 from explorer.knowledge import load_knowledge, read_source
 from explorer.load import load_dataset, load_layout, load_screen
+from explorer.outcomes import read_results
+from explorer.sealed import SealedKey, key_text, read_key
 from explorer.tables import read_npy
 from explorer.view import checked_view, link_parameters, read_names, read_view
 
@@ -621,13 +625,59 @@ def check_link(parameters: dict[str, Any], folder: Path) -> None:
             read_names(value)
 
 
+# ---------------------------------------------------------------- frozen lists, their results and keys
+
+
+@cache
+def _frozen() -> tuple[FrozenList, SealedKey, Mapping[str, bytes]]:
+    """A blind list, its key, and the text of its files."""
+    pairs = pl.DataFrame({"first": ["A", "B", '=C,"'], "second": ["B\n", "D", "E"]})
+    proposed = pairs.with_columns(pl.Series("proposer", ["simple", "learned", "both"]))
+    header = {"dataset": "toy", "budget": 3, "depth": 2, "expected": {"0.5": 1.0}}
+    frozen, key = freeze(
+        pairs, mode="compare", header=header, key_rows=proposed, date="2026-01-31T12:00:00Z", salt=bytes(32)
+    )
+    assert key is not None
+    texts = {
+        "list": csv_text(frozen),
+        "results": sheet_csv(frozen, ["hit", "no hit", "failed"]),
+        "key": key_text(key),
+    }
+    return frozen, key, {name: text.encode() for name, text in texts.items()}
+
+
+LISTS = st.sampled_from(["list", "results", "key"]).flatmap(
+    lambda name: st.tuples(st.just(name), mutated(_frozen()[2][name]) | st.binary(max_size=64))
+)
+
+
+def check_list(value: tuple[str, bytes], folder: Path) -> None:
+    """Read a file of a frozen list with a few of its bytes changed: what is taken is what was written."""
+    name, content = value
+    frozen, key, _ = _frozen()
+    with refusals():
+        if name == "list":
+            assert read_frozen(content).digest == frozen.digest
+        elif name == "key":
+            found = read_key(content)
+            check_key(frozen, found)
+            assert found.sha256 == key.sha256
+        else:
+            results = read_results(content, frozen).results
+            assert len(results) == 3
+            assert set(results) <= {"hit", "no hit", "failed", None}
+
+
 # ---------------------------------------------------------------- the command line
 
 
-COMMANDS = st.sampled_from(["check", "neighbors", "judge", "build", "", "--version", "serve", "\0", "-"])
+COMMANDS = st.sampled_from(
+    ["check", "neighbors", "judge", "build", "shortlist", "results", "", "--version", "serve", "\0", "-"]
+)
 FLAGS = st.sampled_from(
     ["--json", "--perturbation", "--control", "--batch", "--guide", "--representation", "--context", "--align", "-k",
-     "--opposite", "--aggregate", "--simple", "--learned", "--budget", "--seed", "--relationships", "--no-activity"]
+     "--opposite", "--aggregate", "--simple", "--learned", "--budget", "--seed", "--relationships", "--no-activity",
+     "--mode", "--completeness", "--interest", "--source", "--no-source", "--no-evidence", "--rehearse", "--key"]
 )  # fmt: skip
 WORDS = NAMES | st.sampled_from(["TOY", "TOY/rows.parquet", "TOY/card.toml", "-1", "0", "9" * 5000, "1e9", "--", "-x"])
 COMMAND_LINES = st.tuples(
@@ -667,6 +717,7 @@ TARGETS: Mapping[str, Target] = {
     "h5ad": Target(H5AD, check_h5ad),
     "zarr": Target(ZARR, check_zarr),
     "link": Target(LINKS_OF_BROWSER, check_link),
+    "list": Target(LISTS, check_list),
     "command": Target(COMMAND_LINES, check_command),
     # Bytes that a mutator of its own changes: HDF5 itself is tried, in a process that may die.
     "h5ad-bytes": Target(st.binary(max_size=64), check_h5ad_bytes),
