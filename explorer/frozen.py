@@ -19,11 +19,11 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from explorer.cells import as_line, settled
 from explorer.digits import counted
 from explorer.errors import InputError, listed, shown
 from explorer.sealed import SealedKey as SealedKey
 from explorer.sealed import canonical, marked_open, seal, sha256_of, unsealed
+from explorer.table_text import as_line, settled
 
 Mode = Literal["discover", "compare"]
 

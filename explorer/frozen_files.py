@@ -12,8 +12,6 @@ from typing import Any, BinaryIO
 
 import polars as pl
 
-from explorer.apart import read_parquet_apart
-from explorer.cells import TYPES, Cell, as_line, of_line
 from explorer.errors import InputError, listed, shown
 from explorer.frozen import (
     FORMAT,
@@ -31,8 +29,10 @@ from explorer.frozen import (
     pairs_digest,
     rows_text,
 )
+from explorer.quarantine import read_quarantined
 from explorer.sealed import SealedKey, canonical, key_text, read_bounded, sha256_of
 from explorer.store import write_new_atomically
+from explorer.table_text import TYPES, Cell, as_line, of_line
 
 _TITLE = "# explorer shortlist "
 _DIGEST = "# digest: "
@@ -45,7 +45,7 @@ _AS_WRITTEN = "a frozen list can't be changed, so use the file as it was written
 def csv_text(frozen: FrozenList) -> str:
     """Write a list as CSV below three lines of comment: title, header and digest.
 
-    Every row is one line, whatever the names hold (`explorer.cells`).
+    Every row is one line, whatever the names hold (`explorer.table_text`).
     """
     return f"{_TITLE}{FORMAT}\n# {canonical(frozen.header)}\n{_DIGEST}{frozen.digest}\n{rows_text(frozen.rows)}"
 
@@ -234,7 +234,7 @@ def _cells(line: str, types: Sequence[str]) -> list[Cell] | None:
 
 def _of_parquet(content: bytes, name: str) -> FrozenList:
     try:
-        found = read_parquet_apart(content)
+        found = read_quarantined(content)
     except ValueError as error:
         message = f"can't read {shown(name)}: {error}; is the file whole, and a frozen list?"
         raise InputError(message) from error

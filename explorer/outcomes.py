@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from explorer.cells import escaped
 from explorer.digits import counted
 from explorer.errors import InputError, nearest_names, shown, unknown_name
 from explorer.frozen import KNOWN_RATE, PAIR_COLUMNS, SHORT_DIGEST, FrozenList, pair_text
@@ -23,6 +22,7 @@ from explorer.head_to_head import HeadToHead, judge_census
 from explorer.relationships import GeneSets, Relationships
 from explorer.sealed import canonical, read_bounded, sha256_of
 from explorer.shortlist import expected_hits_of_rate
+from explorer.table_text import escaped
 
 Result = Literal["hit", "no hit", "failed"]
 

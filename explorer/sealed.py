@@ -14,9 +14,9 @@ from typing import Any
 
 import polars as pl
 
-from explorer.cells import TYPES
 from explorer.errors import InputError, shown
 from explorer.store import write_atomically
+from explorer.table_text import TYPES
 
 KEY_FORMAT = "explorer sealed key 1"
 # Bytes of a list or of a key; of 2,000 rows either takes less than one MB.

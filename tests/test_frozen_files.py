@@ -244,8 +244,8 @@ def test_rows_that_freezing_would_not_have_written():
     # Digests that fit, of a list that names a pair twice.
     made = discover(4)
     rows = made.rows.with_columns(first=pl.lit("A"), second=pl.lit("B"))
-    from explorer.cells import as_line
     from explorer.frozen import header_digest, pair_digest
+    from explorer.table_text import as_line
 
     header = dict(made.header) | {
         "row_digests": [sha256_of(as_line(row))[:12] for row in rows.rows()],

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from explorer.cells import as_line, escaped, of_line, settled, unescaped
+from explorer.table_text import as_line, escaped, of_line, settled, unescaped
 
 TEXT = st.text(st.one_of(st.characters(codec="utf-8"), st.sampled_from('=+-@"\\,;|\n\r\t\x00  \u2028＝')))
 CELLS = {

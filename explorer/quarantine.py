@@ -21,7 +21,7 @@ _READABLE = ("String", "Int64", "Float64", "Boolean")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ReadApart:
+class QuarantinedTable:
     """A small parquet table as another process read it.
 
     Attributes
@@ -39,7 +39,7 @@ class ReadApart:
     columns: tuple[list[Any], ...]
 
 
-def read_parquet_apart(content: bytes) -> ReadApart:
+def read_quarantined(content: bytes) -> QuarantinedTable:
     """Read a parquet file in a process of its own, with bounds on its memory and time.
 
     Polars ends its process on some damaged files: a flipped bit can ask for more memory than there is, which no
@@ -73,7 +73,7 @@ def read_parquet_apart(content: bytes) -> ReadApart:
     if found.returncode or "columns" not in answer:
         msg = answer.get("problem") or "its parts contradict each other"
         raise ValueError(msg)
-    return ReadApart(
+    return QuarantinedTable(
         metadata=answer["metadata"],
         types=tuple((name, kind) for name, kind in answer["types"]),
         columns=tuple(answer["columns"]),
