@@ -140,7 +140,7 @@ def test_from_list_to_results(hostile_server, browser, tmp_path):
         partial = sheet_csv(frozen, ["hit"] * 5 + [None] * (frozen.n_rows - 5))
         shortlist.give("Its results", "sheet.csv", partial)
         shortlist.wait_for_notice("5 hits of 5 tested")
-        shortlist.wait_for_notice("Corrected by that, expect")
+        shortlist.wait_for_notice("Corrected by (hits")
         shortlist.give("Its results", "sheet.csv", answered(frozen))
         shortlist.wait_for_notice(f"{-(-frozen.n_rows // 4)} hits of {frozen.n_rows} tested")
         page.get_by_role("button", name="Add to my track record").click()
