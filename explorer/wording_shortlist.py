@@ -128,8 +128,8 @@ def mode_rows(budget: int) -> list[tuple[str, str]]:
     costs = f"up to {percent(cost)} of the" if cost else "hardly any"
     compare = (
         f"Lets the experiments judge the two maps. In simulated screens {measured} pairs find {found} of cases, a "
-        f"false one in {percent(FALSE_A_SIDE)} a side, and cost {costs} hits; below {FEWEST_PAIRS} pairs it is a description only"
-        f"{f', which {budget:,} pairs would be' if budget < FEWEST_PAIRS else ''}. Random pairs come on top: "
+        f"false one in {percent(FALSE_A_SIDE)} a side, and cost {costs} hits; below {FEWEST_PAIRS} pairs it is a "
+        f"description only{f', which {budget:,} pairs would be' if budget < FEWEST_PAIRS else ''}. Random pairs come on top: "
         f"{budget:,} pairs make up to {budget + n_random(budget):,} rows. A map needs some four perturbations a pair."
     )
     return [
