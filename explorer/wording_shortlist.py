@@ -130,8 +130,8 @@ def mode_rows(budget: int) -> list[tuple[str, str]]:
         f"Lets the experiments judge the two maps. In simulated screens {measured} pairs find {found} of cases, a "
         f"false one in {percent(FALSE_A_SIDE)} a side, and cost {costs} hits; below {FEWEST_PAIRS} pairs it is a "
         f"description only{f', which {budget:,} pairs would be' if budget < FEWEST_PAIRS else ''}. Random pairs come "
-        f"on top: {budget:,} pairs make up to {budget + n_random(budget):,} rows. A map needs some four perturbations a "
-        "pair."
+        f"on top: {budget:,} pairs make up to {budget + n_random(budget):,} rows. A map needs some four perturbations "
+        "a pair."
     )
     return [
         ("Discover", "Finds the most hits. It says nothing about which of the two maps is better."),
